@@ -1,0 +1,1 @@
+//! Builds and runs what a pipeline file describes.

@@ -1,0 +1,215 @@
+//! The pipeline file: YAML to validated settings. No other file reads the environment or the file.
+//!
+//! What leaves this module is checked: every name that is referred to exists, every number is in range. So the rest of
+//! the engine takes these types as facts.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::record::Timestamp;
+use crate::store::StreamSpec;
+
+/// A validated pipeline file or directory.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the store, the compiled plugins and the control socket live.
+    pub data: PathBuf,
+    /// Plugin directories, first match wins; the stock plugins in the binary come last.
+    pub plugins: Vec<PathBuf>,
+    /// Sources by name.
+    pub sources: BTreeMap<Arc<str>, Source>,
+    /// Pipelines by name.
+    pub pipelines: BTreeMap<Arc<str>, Pipeline>,
+    /// All embedded streams: declared, named in a `to`, and the intake streams of listeners, which bear the names of their sources.
+    pub streams: BTreeMap<Arc<str>, StreamSpec>,
+    /// Sinks by name.
+    pub sinks: BTreeMap<Arc<str>, Sink>,
+    /// Bounds of the whole appliance.
+    pub limits: Limits,
+}
+
+/// Bounds of the whole appliance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of records that each task may hold between reading and commit. Default 32 MiB.
+    pub task_bytes_in_flight_max: usize,
+}
+
+/// Where records enter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Lines of files.
+    File(FileSource),
+    /// Lines of standard input.
+    Stdin(StdinSource),
+    /// Syslog over the network.
+    Syslog(SyslogSource),
+    /// Generated auth logs.
+    Demo(DemoSource),
+}
+
+/// Lines of files, followed as they grow and rotate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSource {
+    /// Paths or glob patterns, absolute (the file's relative ones are resolved against its directory).
+    pub paths: Vec<String>,
+    /// Patterns of paths to leave out.
+    pub exclude: Vec<String>,
+    /// Where to begin with a file that has no position yet.
+    pub start: FileStart,
+    /// Lines longer than this are cut, and marked by a header `weir-truncated`. Default 1 MiB, so a 1 MiB line passes.
+    pub line_bytes_max: usize,
+    /// How often to look for new files. Default 1 s.
+    pub scan: Duration,
+}
+
+/// Where to begin with a new file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileStart {
+    /// With its first line.
+    Beginning,
+    /// With what is added from now on.
+    End,
+}
+
+/// Lines of standard input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StdinSource {
+    /// As for files.
+    pub line_bytes_max: usize,
+}
+
+/// Syslog messages, kept as they came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyslogSource {
+    /// UDP listener.
+    pub udp: Option<SocketAddr>,
+    /// TCP listener.
+    pub tcp: Option<SocketAddr>,
+    /// TCP listener with TLS.
+    pub tls: Option<TlsListener>,
+    /// Longer messages are cut and marked by a header `weir-truncated`. Default 64 KiB.
+    pub message_bytes_max: usize,
+    /// Connections at once. Default 1,024.
+    pub connections_max: usize,
+}
+
+/// A TCP listener with TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsListener {
+    /// Where to listen.
+    pub address: SocketAddr,
+    /// Certificate chain, PEM.
+    pub certificate: PathBuf,
+    /// Private key, PEM.
+    pub key: PathBuf,
+    /// Where given, clients must show a certificate that one of these signed (PEM).
+    pub client_ca: Option<PathBuf>,
+}
+
+/// A seeded generator of realistic auth logs with bursts of attacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DemoSource {
+    /// The same seed gives the same records. Default 1.
+    pub seed: u64,
+    /// Records a second; `None`: as fast as they are taken.
+    pub rate: Option<u32>,
+    /// How many records; `None`: no end.
+    pub count: Option<u64>,
+    /// The time of the first record; `None`: when it first ran.
+    pub start: Option<Timestamp>,
+}
+
+/// A chain of steps from inputs to outputs.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    /// What it reads: sources and streams, at least one.
+    pub from: Vec<Arc<str>>,
+    /// Its steps in order; may be empty.
+    pub steps: Vec<Step>,
+    /// Where records go that pass the last step's main port: streams and sinks, at least one.
+    pub to: Vec<Arc<str>>,
+    /// Where records go that leave a step by one of its other ports, by the port's name.
+    pub ports: BTreeMap<Arc<str>, Vec<Arc<str>>>,
+}
+
+/// One configured use of a plugin.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Its name: the plugin's, with `-2` and so on where the pipeline uses the plugin again.
+    pub name: Arc<str>,
+    /// The plugin's name: `NAME.wasm` in a plugin directory, or a stock plugin.
+    pub plugin: Arc<str>,
+    /// Its configuration, a JSON object.
+    pub config: serde_json::Value,
+    /// Its bounds.
+    pub limits: StepLimits,
+}
+
+/// Bounds of one instance of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepLimits {
+    /// Linear memory. Default 256 MiB.
+    pub memory_bytes_max: usize,
+    /// Time for one batch. Default 5 s.
+    pub batch_time_max: Duration,
+    /// Bytes of the answer to one batch. Default 64 MiB.
+    pub output_bytes_max: usize,
+    /// Log messages a second. Default 10.
+    pub log_rate_max: u32,
+    /// How often a retriable reject is tried again before it becomes a dead letter. Default 3.
+    pub retries: u32,
+}
+
+/// Where records leave.
+#[derive(Debug, Clone)]
+pub enum Sink {
+    /// Standard output.
+    Stdout(StdoutSink),
+    /// A file, exactly once.
+    File(FileSink),
+    /// A plugin of the world `sink`.
+    Plugin(Step),
+}
+
+/// How a record is written as a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LineFormat {
+    /// The value and a newline. A tombstone is not written.
+    #[default]
+    Value,
+    /// A JSON object with key, value, headers, timestamp and place.
+    Record,
+}
+
+/// Standard output.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StdoutSink {
+    /// What a line is.
+    pub format: LineFormat,
+}
+
+/// A file, exactly once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSink {
+    /// Its path, absolute.
+    pub path: PathBuf,
+    /// What a line is.
+    pub format: LineFormat,
+    /// When a new file is begun; the old one gets the time as a suffix.
+    pub rotate: Rotate,
+}
+
+/// When a new file is begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rotate {
+    /// At this size. `None`: never by size.
+    pub bytes: Option<u64>,
+    /// After this time since the file was begun. `None`: never by time.
+    pub every: Option<Duration>,
+    /// How many old files are kept. `None`: all.
+    pub keep: Option<u32>,
+}

@@ -1,0 +1,103 @@
+//! Plugins: sandboxed code between a batch and the next. The only user of wasmtime.
+//!
+//! [`step`] is what the pipeline sees: it runs batches through an instance, and when the instance traps it finds the
+//! record to blame. It knows instances only by the two traits here; the simulation has instances of its own.
+
+use async_trait::async_trait;
+
+use crate::record::{Batch, Reject};
+
+/// What became of a batch; checked, so indices and columns hold what the WIT promises.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// What goes on.
+    pub answer: Answer,
+    /// What could not be dealt with, by strictly ascending index.
+    pub rejects: Vec<Reject>,
+}
+
+/// The records that go on. See `wit/transform.wit`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// All but the rejected ones, as they came.
+    Unchanged,
+    /// These, as they came.
+    Select(Vec<u32>),
+    /// New ones, each with the index of the record that it comes from. Their offsets are those of their origins.
+    Replaced {
+        /// The new records.
+        records: Batch,
+        /// For each, its origin.
+        origin: Vec<u32>,
+    },
+}
+
+/// What a plugin says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Description {
+    /// The names of its ports beside the main one: the first has number 1.
+    pub ports: Vec<String>,
+}
+
+/// Why a call into a plugin failed. The instance is done for; nothing of the call remains.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// It trapped: a panic, an access out of bounds, an exhausted stack.
+    #[error("the plugin trapped: {0}")]
+    Trap(String),
+    /// It used more time than a batch may.
+    #[error("the plugin used more than {limit_ms} ms for one batch")]
+    Time {
+        /// The limit.
+        limit_ms: u64,
+    },
+    /// It wanted more memory than the step may have, and trapped.
+    #[error("the plugin wanted more than {limit_bytes} bytes of memory: {trap}")]
+    Memory {
+        /// The limit.
+        limit_bytes: usize,
+        /// How it ended.
+        trap: String,
+    },
+    /// It answered with more bytes than the step may.
+    #[error("the plugin answered with {bytes} bytes for one batch, more than {limit_bytes}")]
+    Output {
+        /// What it answered with.
+        bytes: usize,
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// Its answer breaks the contract.
+    #[error("the plugin's answer breaks the contract: {0}")]
+    Answer(String),
+}
+
+/// Why a plugin cannot start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// It refuses its configuration.
+    #[error("{}{message}", if path.is_empty() { String::new() } else { format!("config.{path}: ") })]
+    Config {
+        /// The offending setting, parts divided by dots; empty: the whole.
+        path: String,
+        /// What was expected and what came.
+        message: String,
+    },
+    /// It failed while starting.
+    #[error("{0}")]
+    Failed(#[from] Failure),
+}
+
+/// A running plugin of one step and one partition.
+#[async_trait]
+pub trait Instance: Send {
+    /// Runs a batch from an input (counted as in `from`).
+    async fn process(&mut self, input: u32, batch: &Batch) -> Result<Outcome, Failure>;
+}
+
+/// Starts instances of one step, for one partition.
+#[async_trait]
+pub trait Factory: Send + Sync + 'static {
+    /// A fresh instance, configured, and what it says of itself.
+    async fn start(&self) -> Result<(Box<dyn Instance>, Description), StartError>;
+}

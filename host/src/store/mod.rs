@@ -1,0 +1,240 @@
+//! Durable streams, positions and keyed state, changed by one atomic commit.
+//!
+//! This file is what the engine may know of a store. Behind it stand the embedded store ([`embedded`]), the one in
+//! memory ([`memory`]) for simulation, and later one whose streams are Kafka topics. [`committer`] gathers the commits
+//! of all tasks into one fsync.
+
+pub mod committer;
+pub mod embedded;
+pub mod memory;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::record::{Batch, Offset, Partition, Position, Timestamp};
+
+/// The stream that holds every dead letter. It is read, tapped and trimmed like any other.
+///
+/// A dead letter is the record as it came, with these headers added: `weir-reason` (text), `weir-pipeline`, `weir-step`
+/// (the step or sink that refused it), `weir-source`, `weir-partition` and `weir-offset` (its place).
+pub const DEAD_LETTERS: &str = "dead-letters";
+
+/// The name of a stream.
+pub type StreamName = Arc<str>;
+
+/// A stream as the pipeline file has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamSpec {
+    /// Its name.
+    pub name: StreamName,
+    /// How many partitions it has; at least 1. Never lowered once the stream exists.
+    pub partitions: u32,
+    /// How long and how much of it is kept.
+    pub retention: Retention,
+}
+
+/// What a stream keeps. Whole batches go from the front once they are past both `age_ms` or `bytes_max` **and** every
+/// pipeline of the running appliance that reads the stream has committed past them: retention never loses a record that
+/// is still to be processed. A stream that is full of unread records makes its writers wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Records older than this (by the time they were appended) may go. `None`: no limit of age.
+    pub age_ms: Option<u64>,
+    /// The bytes that each partition may hold before its oldest records go, or its writers wait.
+    pub bytes_max: u64,
+}
+
+/// The records that a partition holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bounds {
+    /// The oldest record's offset.
+    pub start: Offset,
+    /// The offset that the next record will have.
+    pub end: Offset,
+    /// The encoded bytes that are held.
+    pub bytes: u64,
+}
+
+/// Whose position: a pipeline's, in one partition of one of its inputs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PositionKey {
+    /// The pipeline, or the sink (for how much of a file is committed).
+    pub owner: Arc<str>,
+    /// The source or stream that is read, or the file that is written.
+    pub input: Arc<str>,
+    /// Its partition.
+    pub partition: Partition,
+}
+
+/// A table of keyed state. It belongs to one step and one partition; nobody else writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TableId {
+    /// The pipeline.
+    pub pipeline: Arc<str>,
+    /// The step in it.
+    pub step: Arc<str>,
+    /// The table's name in the step.
+    pub table: Arc<str>,
+    /// The partition.
+    pub partition: Partition,
+}
+
+/// Records for the end of a stream's partition.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// Which stream. It exists: see [`Store::create_stream`].
+    pub stream: StreamName,
+    /// Which partition of it.
+    pub partition: Partition,
+    /// The records. The store gives them their offsets.
+    pub records: Batch,
+}
+
+/// One change of keyed state.
+#[derive(Debug, Clone)]
+pub struct StateChange {
+    /// Where.
+    pub table: TableId,
+    /// The key.
+    pub key: Bytes,
+    /// The new value; `None` deletes.
+    pub value: Option<Bytes>,
+}
+
+/// Everything that one commit changes, all of it or nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// How far inputs were read.
+    pub positions: Vec<(PositionKey, Position)>,
+    /// Records appended to streams, dead letters among them.
+    pub appends: Vec<Append>,
+    /// Keyed state, in the order in which it was written.
+    pub state: Vec<StateChange>,
+}
+
+/// The end of a partition after a commit that appended to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// Which stream.
+    pub stream: StreamName,
+    /// Which partition.
+    pub partition: Partition,
+    /// What it holds now.
+    pub bounds: Bounds,
+}
+
+/// Why a store could not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another process has the directory.
+    #[error("{directory} is in use by another process{}", pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    Locked {
+        /// The data directory.
+        directory: String,
+        /// Who has it, where that is known.
+        pid: Option<u32>,
+    },
+    /// The directory was written by a version that this one does not understand.
+    #[error("{directory} has format version {found}, expected {expected}")]
+    Format {
+        /// The data directory.
+        directory: String,
+        /// What it says.
+        found: String,
+        /// What this version writes.
+        expected: u32,
+    },
+    /// No such stream or partition.
+    #[error("stream {stream} has no partition {partition}")]
+    NoPartition {
+        /// The stream.
+        stream: String,
+        /// The partition.
+        partition: Partition,
+    },
+    /// The wanted records are gone: retention passed them.
+    #[error(
+        "stream {stream}, partition {partition}: offset {wanted} was asked for, but the oldest record kept is {start}"
+    )]
+    Trimmed {
+        /// The stream.
+        stream: String,
+        /// The partition.
+        partition: Partition,
+        /// The offset that was asked for.
+        wanted: Offset,
+        /// The oldest one there is.
+        start: Offset,
+    },
+    /// What is on disk is not what was written.
+    #[error("{place} is damaged: {what}")]
+    Damaged {
+        /// Which stream, partition and offset, or which file.
+        place: String,
+        /// What was expected and what came.
+        what: String,
+    },
+    /// The disk, or the storage engine, failed. After a failed fsync nothing is known of what is on disk, so the
+    /// process ends and starts again from what is there.
+    #[error("storage failed: {0}")]
+    Storage(String),
+}
+
+impl fmt::Display for PositionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.owner, self.input, self.partition)
+    }
+}
+
+/// Streams with partitions, positions and keyed state.
+///
+/// Only the [`committer`] calls [`Store::commit`], one group at a time; everything else may be called from anywhere.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Makes a stream, or adds partitions to one, or changes its retention. Durable on return.
+    async fn create_stream(&self, spec: &StreamSpec) -> Result<(), Error>;
+
+    /// All streams, by name.
+    async fn streams(&self) -> Result<Vec<StreamSpec>, Error>;
+
+    /// What a partition holds.
+    async fn bounds(&self, stream: &str, partition: Partition) -> Result<Bounds, Error>;
+
+    /// Records from an offset on, in order, with their offsets: whole stored batches until `bytes_max` is passed, at
+    /// least one record where there is one. Empty at the end of the partition. Fails with [`Error::Trimmed`] where the
+    /// offset is before the start, with [`Error::NoPartition`] where there is no such place.
+    async fn read(&self, stream: &str, partition: Partition, from: Offset, bytes_max: usize) -> Result<Batch, Error>;
+
+    /// A committed position.
+    async fn position(&self, key: &PositionKey) -> Result<Option<Position>, Error>;
+
+    /// All committed positions, by key.
+    async fn positions(&self) -> Result<Vec<(PositionKey, Position)>, Error>;
+
+    /// Committed values of keys, in the order of the keys.
+    async fn state_get(&self, table: &TableId, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, Error>;
+
+    /// Committed entries whose key begins with a prefix, by key, after `after` where given, at most `limit`.
+    async fn state_scan(
+        &self,
+        table: &TableId,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, Error>;
+
+    /// Makes a group of changes durable, all or nothing, in order; appends get their offsets here, and `now` as the time
+    /// by which retention counts. Any error but [`Error::NoPartition`] is fatal to the process.
+    async fn commit(&self, group: &[Changes], now: Timestamp) -> Result<Vec<Appended>, Error>;
+
+    /// Lets whole stored batches go from the front of every partition, as [`Retention`] says. `unread` gives the lowest
+    /// offset that is still to be read of a partition; `None`: nobody reads it.
+    async fn trim(
+        &self,
+        now: Timestamp,
+        unread: &(dyn for<'a> Fn(&'a str, Partition) -> Option<Offset> + Sync),
+    ) -> Result<Vec<Appended>, Error>;
+}
