@@ -56,9 +56,14 @@ pub trait Reader: Send + 'static {
     /// will be no more (the source ended, or it holds no more now and was opened to be drained).
     async fn next(&mut self) -> Result<Option<Chunk>, Error>;
 
-    /// Told when a position that it gave was committed.
-    fn committed(&mut self, _position: &Position) {}
+    /// What is to be called with each position once it is committed; asked for once, before the first `next`.
+    fn on_commit(&mut self) -> Option<OnCommit> {
+        None
+    }
 }
+
+/// Tells a source that a position was committed, so that it may let go of what lies before. Must not block.
+pub type OnCommit = Box<dyn Fn(&Position) + Send>;
 
 /// The records that a reader puts in a chunk at most.
 pub const BATCH_RECORDS_MAX: usize = 1_000;
