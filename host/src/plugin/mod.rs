@@ -18,7 +18,7 @@ pub struct Outcome {
     pub rejects: Vec<Reject>,
 }
 
-/// The records that go on. See `wit/transform.wit`.
+/// The records that go on. See `wit/step.wit`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// All but the rejected ones, as they came.
