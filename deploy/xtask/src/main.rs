@@ -1,2 +1,66 @@
-//! Developer commands.
-fn main() {}
+//! The developer commands: `cargo xtask COMMAND`. Only what every command needs is a dependency, so that the first
+//! command in a fresh clone starts within seconds.
+
+mod apt;
+mod build;
+mod error;
+mod plugins;
+mod process;
+mod say;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use build::Profile;
+use error::Result;
+use plugins::Which;
+use workspace::Workspace;
+
+/// The developer commands of Weir.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Builds the stock plugins to components, in plugins/ of the target directory.
+    Plugins {
+        /// Builds the guests that the tests use as well, in plugins-test/.
+        #[arg(long)]
+        test: bool,
+    },
+    /// Builds the plugins and the weir binary that carries them.
+    Build {
+        /// Optimised: slower to build, faster to run.
+        #[arg(long)]
+        release: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say::error(error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    let workspace = Workspace::find()?;
+    match command {
+        Command::Plugins { test } => plugins::build(&workspace, if test { Which::StockAndTests } else { Which::Stock }),
+        Command::Build { release } => {
+            let binary = build::build(&workspace, if release { Profile::Release } else { Profile::Dev })?;
+            say::line(binary.display());
+            Ok(())
+        }
+    }
+}

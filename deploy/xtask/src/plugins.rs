@@ -1,0 +1,114 @@
+//! `cargo xtask plugins`: builds plugin crates to components.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use crate::error::{Context, Error, Result};
+use crate::process;
+use crate::say;
+use crate::toolchain::{TARGET, Toolchain};
+use crate::workspace::{Guest, Workspace};
+
+/// Which plugins are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// The stock plugins of `plugins/`.
+    Stock,
+    /// Those, and the guests of `tests/guests/`.
+    StockAndTests,
+}
+
+/// Builds the plugins and puts their components into the target directory.
+pub fn build(workspace: &Workspace, which: Which) -> Result<()> {
+    let toolchain = Toolchain::find()?;
+    build_set(workspace, &toolchain, "plugins", &workspace.stock_plugins())?;
+    if which == Which::StockAndTests {
+        build_set(workspace, &toolchain, "tests/guests", &workspace.test_plugins())?;
+    }
+    Ok(())
+}
+
+fn build_set(workspace: &Workspace, toolchain: &Toolchain, crates: &str, destination: &Path) -> Result<()> {
+    let guests = workspace.guests(crates)?;
+    fs::create_dir_all(destination).context(|| destination.display())?;
+    remove_others(destination, &guests)?;
+    for guest in &guests {
+        say::heading(format_args!("plugin {}", guest.name));
+        let component = build_one(workspace, toolchain, guest)?;
+        let path = destination.join(format!("{}.wasm", guest.name));
+        write_if_changed(&path, &component)?;
+        say::line(format_args!("{} ({} KiB)", path.display(), component.len().div_ceil(1024)));
+    }
+    Ok(())
+}
+
+/// Builds one crate. Each is a build of its own, so that what it becomes does not depend on which others are built
+/// beside it: cargo unites the features of shared dependencies within one build.
+fn build_one(workspace: &Workspace, toolchain: &Toolchain, guest: &Guest) -> Result<Vec<u8>> {
+    let directory = workspace.target.join("guest");
+    let mut cargo = toolchain.cargo_build(&workspace.root);
+    cargo.args(["--quiet", "--locked", "--lib", "--profile", "guest", "-p", &guest.package]);
+    cargo.arg("--target-dir").arg(&directory);
+    process::run(&mut cargo)?;
+    let file = format!("{}.wasm", guest.package.replace('-', "_"));
+    let path = directory.join(TARGET).join("guest").join(file);
+    let bytes = fs::read(&path).context(|| path.display())?;
+    match kind(&bytes) {
+        Kind::Component => Ok(bytes),
+        other => Err(Error::new(format_args!("{}: expected a component, got {other:?}", path.display()))),
+    }
+}
+
+/// What a file is by its first eight bytes (the component model's binary format: a layer field of 1 after the version).
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    Component,
+    CoreModule,
+    NotWasm,
+}
+
+fn kind(bytes: &[u8]) -> Kind {
+    match bytes {
+        [0, b'a', b's', b'm', _, _, 1, 0, ..] => Kind::Component,
+        [0, b'a', b's', b'm', _, _, 0, 0, ..] => Kind::CoreModule,
+        _ => Kind::NotWasm,
+    }
+}
+
+/// Replaces a file in one step, and leaves an equal one as it is: a running appliance watches this directory, and the
+/// host's build embeds it.
+fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|present| present == bytes) {
+        return Ok(());
+    }
+    let temporary = path.with_extension("wasm.new");
+    fs::write(&temporary, bytes).context(|| temporary.display())?;
+    fs::rename(&temporary, path).context(|| path.display())
+}
+
+/// Removes components of crates that are no longer there, so that they are not embedded.
+fn remove_others(destination: &Path, guests: &[Guest]) -> Result<()> {
+    let wanted: BTreeSet<String> = guests.iter().map(|guest| format!("{}.wasm", guest.name)).collect();
+    for entry in fs::read_dir(destination).context(|| destination.display())? {
+        let entry = entry.context(|| destination.display())?;
+        if !wanted.contains(entry.file_name().to_string_lossy().as_ref()) {
+            let path = entry.path();
+            fs::remove_file(&path).context(|| path.display())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn components_are_told_from_core_modules() {
+        assert_eq!(kind(b"\0asm\x0d\0\x01\0rest"), Kind::Component);
+        assert_eq!(kind(b"\0asm\x01\0\0\0rest"), Kind::CoreModule);
+        assert_eq!(kind(b"\x7fELF"), Kind::NotWasm);
+        assert_eq!(kind(b""), Kind::NotWasm);
+    }
+}
