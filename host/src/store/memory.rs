@@ -1,1 +1,296 @@
 //! The store in memory, for simulation.
+//!
+//! Its contents outlive its handles as a disk outlives a process: [`MemoryStore::reopen`] is the restart after a crash.
+//! It is deterministic: no threads, no clock, sorted maps. It knows nothing of files.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::log::{Reading, Stored, Trim, adapt, check_start, check_state, merge, no_partition, place, without_front};
+use super::{Appended, Bounds, Changes, Error, PositionKey, Store, StreamName, StreamSpec, TableId};
+use crate::record::{Batch, Offset, Partition, Position, Timestamp};
+
+/// A handle to the contents of a store in memory.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore {
+    contents: Arc<Mutex<Contents>>,
+    /// Which opening of the contents this handle belongs to: those of an earlier one are refused.
+    opening: u64,
+}
+
+/// How a commit fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Nothing of it was applied.
+    BeforeApply,
+    /// All of it was applied, and the process died before it learned of it.
+    AfterApply,
+}
+
+#[derive(Debug, Default)]
+struct Contents {
+    opening: u64,
+    /// The current opening had a failed commit: as the embedded store, it refuses everything.
+    failed: bool,
+    fail_next: Option<Failure>,
+    commits: u64,
+    streams: BTreeMap<StreamName, Stream>,
+    positions: BTreeMap<PositionKey, Position>,
+    state: BTreeMap<TableId, BTreeMap<Bytes, Bytes>>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    spec: StreamSpec,
+    partitions: Vec<Log>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Log {
+    bounds: Bounds,
+    batches: VecDeque<(Stored, Batch)>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A handle to the same contents, as after a restart. All earlier handles are refused from now on, so that what is
+    /// left of a crashed appliance can change nothing. An injected failure that has not struck is forgotten.
+    pub fn reopen(&self) -> Self {
+        let mut contents = self.lock();
+        contents.opening += 1;
+        contents.failed = false;
+        contents.fail_next = None;
+        MemoryStore { contents: self.contents.clone(), opening: contents.opening }
+    }
+
+    /// Makes the next commit fail. As with a disk, nothing works after it until [`MemoryStore::reopen`].
+    pub fn fail_next(&self, failure: Failure) {
+        self.lock().fail_next = Some(failure);
+    }
+
+    /// How many groups were committed since the contents were made.
+    pub fn commits(&self) -> u64 {
+        self.lock().commits
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self) -> Result<MutexGuard<'_, Contents>, Error> {
+        let contents = self.lock();
+        if contents.opening != self.opening {
+            return Err(Error::Storage("the store was opened again elsewhere".into()));
+        }
+        if contents.failed {
+            return Err(Error::Storage("an earlier commit failed".into()));
+        }
+        Ok(contents)
+    }
+}
+
+impl Contents {
+    fn log(&self, stream: &str, partition: Partition) -> Result<&Log, Error> {
+        let found = self.streams.get(stream).and_then(|found| found.partitions.get(partition.0 as usize));
+        found.ok_or_else(|| no_partition(stream, partition))
+    }
+
+    fn log_mut(&mut self, stream: &str, partition: Partition) -> Result<&mut Log, Error> {
+        let found = self.streams.get_mut(stream).and_then(|found| found.partitions.get_mut(partition.0 as usize));
+        found.ok_or_else(|| no_partition(stream, partition))
+    }
+
+    fn check(&self, changes: &Changes) -> Result<(), Error> {
+        changes.appends.iter().try_for_each(|append| self.log(&append.stream, append.partition).map(drop))?;
+        changes.state.iter().try_for_each(check_state)
+    }
+
+    fn apply(&mut self, group: &[Changes], now: Timestamp) -> Result<Vec<Appended>, Error> {
+        let mut appended = Vec::new();
+        for ((stream, partition), batches) in merge(group) {
+            let log = self.log_mut(&stream, partition)?;
+            for mut batch in batches {
+                let stored = place(&mut batch, &mut log.bounds, now);
+                log.batches.push_back((stored, batch));
+            }
+            appended.push(Appended { bounds: log.bounds, stream, partition });
+        }
+        for changes in group {
+            self.positions.extend(changes.positions.iter().cloned());
+            for change in &changes.state {
+                let table = self.state.entry(change.table.clone()).or_default();
+                match &change.value {
+                    Some(value) => drop(table.insert(change.key.clone(), value.clone())),
+                    None => drop(table.remove(&change.key)),
+                }
+            }
+        }
+        self.commits += 1;
+        Ok(appended)
+    }
+}
+
+impl Log {
+    fn read(&self, from: Offset, bytes_max: usize) -> Batch {
+        let mut reading = Reading::new(from, bytes_max);
+        let first = self.batches.partition_point(|(stored, _)| stored.end <= from);
+        for (stored, batch) in self.batches.range(first..) {
+            if !reading.take(stored.base, Cow::Borrowed(batch)) {
+                break;
+            }
+        }
+        reading.finish()
+    }
+
+    fn trim(&mut self, rule: &Trim) -> bool {
+        let before = self.bounds.start;
+        while let Some((front, _)) = self.batches.front().filter(|(front, _)| rule.lets_go(&self.bounds, front)) {
+            self.bounds = without_front(self.bounds, front);
+            self.batches.pop_front();
+        }
+        self.bounds.start != before
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn create_stream(&self, spec: &StreamSpec) -> Result<(), Error> {
+        let mut contents = self.open()?;
+        let existing = contents.streams.remove(&spec.name);
+        let spec = adapt(existing.as_ref().map(|existing| &existing.spec), spec);
+        let mut partitions = existing.map(|existing| existing.partitions).unwrap_or_default();
+        partitions.resize_with(spec.partitions as usize, Log::default);
+        contents.streams.insert(spec.name.clone(), Stream { spec, partitions });
+        Ok(())
+    }
+
+    async fn streams(&self) -> Result<Vec<StreamSpec>, Error> {
+        Ok(self.open()?.streams.values().map(|stream| stream.spec.clone()).collect())
+    }
+
+    async fn stream(&self, name: &str) -> Result<Option<StreamSpec>, Error> {
+        Ok(self.open()?.streams.get(name).map(|stream| stream.spec.clone()))
+    }
+
+    async fn bounds(&self, stream: &str, partition: Partition) -> Result<Bounds, Error> {
+        Ok(self.open()?.log(stream, partition)?.bounds)
+    }
+
+    async fn read(&self, stream: &str, partition: Partition, from: Offset, bytes_max: usize) -> Result<Batch, Error> {
+        let contents = self.open()?;
+        let log = contents.log(stream, partition)?;
+        let some = check_start(stream, partition, from, &log.bounds)?;
+        Ok(if some { log.read(from, bytes_max) } else { Batch::default() })
+    }
+
+    async fn position(&self, key: &PositionKey) -> Result<Option<Position>, Error> {
+        Ok(self.open()?.positions.get(key).cloned())
+    }
+
+    async fn positions(&self) -> Result<Vec<(PositionKey, Position)>, Error> {
+        Ok(self.open()?.positions.iter().map(|(key, position)| (key.clone(), position.clone())).collect())
+    }
+
+    async fn state_get(&self, table: &TableId, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, Error> {
+        let contents = self.open()?;
+        let table = contents.state.get(table);
+        Ok(keys.iter().map(|key| table?.get(key).cloned()).collect())
+    }
+
+    async fn state_scan(
+        &self,
+        table: &TableId,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, Error> {
+        let contents = self.open()?;
+        let Some(table) = contents.state.get(table) else { return Ok(Vec::new()) };
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        Ok(table
+            .range::<[u8], _>((from, Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .take(limit)
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect())
+    }
+
+    async fn check(&self, changes: &Changes) -> Result<(), Error> {
+        self.open()?.check(changes)
+    }
+
+    async fn commit(&self, group: &[Changes], now: Timestamp) -> Result<Vec<Appended>, Error> {
+        let mut contents = self.open()?;
+        group.iter().try_for_each(|changes| contents.check(changes))?;
+        let failure = contents.fail_next.take();
+        contents.failed = failure.is_some();
+        if failure == Some(Failure::BeforeApply) {
+            return Err(Error::Storage("a failure was injected before the commit".into()));
+        }
+        let appended = contents.apply(group, now)?;
+        match failure {
+            Some(_) => Err(Error::Storage("a failure was injected after the commit".into())),
+            None => Ok(appended),
+        }
+    }
+
+    async fn trim(
+        &self,
+        now: Timestamp,
+        unread: &(dyn for<'a> Fn(&'a str, Partition) -> Option<Offset> + Sync),
+    ) -> Result<Vec<Appended>, Error> {
+        let mut contents = self.open()?;
+        let mut trimmed = Vec::new();
+        for (name, stream) in &mut contents.streams {
+            for (partition, log) in (0..).map(Partition).zip(&mut stream.partitions) {
+                let rule = Trim { retention: stream.spec.retention, unread: unread(name, partition), now };
+                if log.trim(&rule) {
+                    trimmed.push(Appended { stream: name.clone(), partition, bounds: log.bounds });
+                }
+            }
+        }
+        Ok(trimmed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::suite;
+
+    suite::store_tests!(async { (MemoryStore::new(), ()) });
+
+    #[tokio::test]
+    async fn a_failure_before_applies_nothing_and_one_after_applies_all() {
+        for (failure, expected) in [(Failure::BeforeApply, 0), (Failure::AfterApply, 2)] {
+            let store = suite::with_stream(MemoryStore::new(), "s", 1).await;
+            store.fail_next(failure);
+            let group = [suite::append("s", 0, &["a", "b"])];
+            assert!(store.commit(&group, Timestamp(0)).await.unwrap_err().is_fatal());
+            assert!(store.bounds("s", Partition(0)).await.unwrap_err().is_fatal(), "it must refuse everything");
+            let store = store.reopen();
+            assert_eq!(store.bounds("s", Partition(0)).await.unwrap().end, Offset(expected));
+        }
+    }
+
+    #[tokio::test]
+    async fn handles_from_before_a_restart_are_refused() {
+        let store = suite::with_stream(MemoryStore::new(), "s", 1).await;
+        let reopened = store.reopen();
+        let group = [suite::append("s", 0, &["a"])];
+        assert!(store.commit(&group, Timestamp(0)).await.unwrap_err().is_fatal());
+        assert_eq!(reopened.commit(&group, Timestamp(0)).await.unwrap().len(), 1);
+    }
+}

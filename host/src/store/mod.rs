@@ -6,7 +6,10 @@
 
 pub mod committer;
 pub mod embedded;
+mod log;
 pub mod memory;
+#[cfg(test)]
+mod suite;
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,6 +24,12 @@ use crate::record::{Batch, Offset, Partition, Position, Timestamp};
 /// A dead letter is the record as it came, with these headers added: `weir-reason` (text), `weir-pipeline`, `weir-step`
 /// (the step or sink that refused it), `weir-source`, `weir-partition` and `weir-offset` (its place).
 pub const DEAD_LETTERS: &str = "dead-letters";
+
+/// The bytes that a key of keyed state may have.
+pub const STATE_KEY_BYTES_MAX: usize = 32 * 1024;
+
+/// The bytes that a value of keyed state may have.
+pub const STATE_VALUE_BYTES_MAX: usize = 256 << 20;
 
 /// The name of a stream.
 pub type StreamName = Arc<str>;
@@ -43,7 +52,8 @@ pub struct StreamSpec {
 pub struct Retention {
     /// Records older than this (by the time they were appended) may go. `None`: no limit of age.
     pub age_ms: Option<u64>,
-    /// The bytes that each partition may hold before its oldest records go, or its writers wait.
+    /// The bytes that each partition may hold before its oldest records go, or its writers wait. A partition that has
+    /// reached them is full; one that holds nothing never is.
     pub bytes_max: u64,
 }
 
@@ -54,8 +64,15 @@ pub struct Bounds {
     pub start: Offset,
     /// The offset that the next record will have.
     pub end: Offset,
-    /// The encoded bytes that are held.
+    /// The encoded bytes that are held, before compression.
     pub bytes: u64,
+}
+
+impl Bounds {
+    /// Whether writers have to wait: the partition holds what it may hold.
+    pub fn is_full(&self, retention: &Retention) -> bool {
+        self.start < self.end && self.bytes >= retention.bytes_max
+    }
 }
 
 /// Whose position: a pipeline's, in one partition of one of its inputs.
@@ -115,6 +132,13 @@ pub struct Changes {
     pub state: Vec<StateChange>,
 }
 
+impl Changes {
+    /// Whether there is nothing to be changed.
+    pub fn is_empty(&self) -> bool {
+        self.positions.is_empty() && self.appends.is_empty() && self.state.is_empty()
+    }
+}
+
 /// The end of a partition after a commit that appended to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appended {
@@ -155,6 +179,16 @@ pub enum Error {
         /// The partition.
         partition: Partition,
     },
+    /// Something to be stored is larger than the store takes. Trying again gives the same answer.
+    #[error("{what} has {bytes} bytes: at most {max} can be stored")]
+    TooLarge {
+        /// What it is.
+        what: String,
+        /// Its size.
+        bytes: usize,
+        /// The bound.
+        max: usize,
+    },
     /// The wanted records are gone: retention passed them.
     #[error(
         "stream {stream}, partition {partition}: offset {wanted} was asked for, but the oldest record kept is {start}"
@@ -183,6 +217,13 @@ pub enum Error {
     Storage(String),
 }
 
+impl Error {
+    /// Whether the process has to end. All others concern what was asked for, and the store goes on.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Error::Storage(_))
+    }
+}
+
 impl fmt::Display for PositionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.owner, self.input, self.partition)
@@ -199,6 +240,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// All streams, by name.
     async fn streams(&self) -> Result<Vec<StreamSpec>, Error>;
+
+    /// One stream, where it exists.
+    async fn stream(&self, name: &str) -> Result<Option<StreamSpec>, Error>;
 
     /// What a partition holds.
     async fn bounds(&self, stream: &str, partition: Partition) -> Result<Bounds, Error>;
@@ -226,12 +270,20 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, Error>;
 
+    /// Whether [`Store::commit`] would take these changes: it fails with [`Error::NoPartition`] or [`Error::TooLarge`]
+    /// where it would not. Once taken, always taken: streams do not go away.
+    async fn check(&self, changes: &Changes) -> Result<(), Error>;
+
     /// Makes a group of changes durable, all or nothing, in order; appends get their offsets here, and `now` as the time
-    /// by which retention counts. Any error but [`Error::NoPartition`] is fatal to the process.
+    /// by which retention counts. One answer for each partition that was appended to, by stream and partition. Where
+    /// [`Store::check`] would refuse one of them, none happens. Any other error is fatal to the process: the store
+    /// refuses everything from then on, and what is on disk is known only when it is opened again.
     async fn commit(&self, group: &[Changes], now: Timestamp) -> Result<Vec<Appended>, Error>;
 
-    /// Lets whole stored batches go from the front of every partition, as [`Retention`] says. `unread` gives the lowest
-    /// offset that is still to be read of a partition; `None`: nobody reads it.
+    /// Lets whole stored batches go from the front of every partition, as [`Retention`] says: those that are too old, and
+    /// as many as it takes for the partition not to be full. `unread` gives the lowest offset that is still to be read
+    /// of a partition; `None`: nobody reads it. One answer for each partition that changed. What is let go may come back
+    /// when the process is killed before the next commit.
     async fn trim(
         &self,
         now: Timestamp,

@@ -1,0 +1,307 @@
+//! What every store must do: the same tests run over each of them.
+
+use bytes::Bytes;
+
+use super::{Append, Bounds, Changes, Error, PositionKey, Retention, StateChange, Store, StreamSpec, TableId};
+use crate::record::{Batch, Offset, Partition, Position, Record, Timestamp};
+
+/// Makes the tests of this file for a store. The expression gives the store and something that lives as long.
+macro_rules! store_tests {
+    ($store:expr) => {
+        $crate::store::suite::store_tests!(
+            $store,
+            appended_records_are_read_with_their_offsets,
+            a_read_may_begin_within_a_batch,
+            a_read_ends_once_it_has_passed_its_bytes,
+            a_place_that_does_not_exist_is_an_error,
+            a_refused_group_changes_nothing,
+            too_large_state_is_refused,
+            streams_keep_their_partitions,
+            positions_are_kept,
+            state_is_kept_and_scanned,
+            the_last_change_of_a_key_holds,
+            tables_do_not_see_each_other,
+            trim_by_age,
+            trim_by_bytes_until_there_is_room,
+            trim_never_passes_unread_records,
+            offsets_go_on_after_everything_was_trimmed
+        );
+    };
+    ($store:expr, $($name:ident),*) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                let (store, _guard) = $store.await;
+                $crate::store::suite::$name(store).await;
+            }
+        )*
+    };
+}
+pub(crate) use store_tests;
+
+pub const P0: Partition = Partition(0);
+
+/// A retention that lets nothing go.
+pub const KEEP: Retention = Retention { age_ms: None, bytes_max: u64::MAX };
+
+pub fn spec(name: &str, partitions: u32, retention: Retention) -> StreamSpec {
+    StreamSpec { name: name.into(), partitions, retention }
+}
+
+/// Makes a stream that keeps everything.
+pub async fn with_stream<S: Store>(store: S, name: &str, partitions: u32) -> S {
+    store.create_stream(&spec(name, partitions, KEEP)).await.unwrap();
+    store
+}
+
+pub fn batch(values: &[&str]) -> Batch {
+    let mut batch = Batch::default();
+    for (n, value) in values.iter().enumerate() {
+        batch.push(&Record::of(value.as_bytes(), Timestamp(n as i64)));
+    }
+    batch
+}
+
+pub fn append(stream: &str, partition: u32, values: &[&str]) -> Changes {
+    let append = Append { stream: stream.into(), partition: Partition(partition), records: batch(values) };
+    Changes { appends: vec![append], ..Changes::default() }
+}
+
+pub fn position_key(owner: &str, input: &str, partition: u32) -> PositionKey {
+    PositionKey { owner: owner.into(), input: input.into(), partition: Partition(partition) }
+}
+
+pub fn table(name: &str, partition: u32) -> TableId {
+    TableId { pipeline: "p".into(), step: "s".into(), table: name.into(), partition: Partition(partition) }
+}
+
+pub fn state(table: &TableId, key: &str, value: Option<&str>) -> StateChange {
+    let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    StateChange { table: table.clone(), key: bytes(key), value: value.map(bytes) }
+}
+
+/// The values and offsets of a batch.
+pub fn values(batch: &Batch) -> Vec<(u64, String)> {
+    let text = |record: Record<'_>| String::from_utf8(record.value.unwrap().to_vec()).unwrap();
+    batch.iter().map(|record| (record.offset.0, text(record))).collect()
+}
+
+async fn commit(store: &impl Store, changes: Changes) {
+    store.commit(&[changes], Timestamp(0)).await.unwrap();
+}
+
+async fn read(store: &impl Store, from: u64, bytes_max: usize) -> Vec<(u64, String)> {
+    values(&store.read("s", P0, Offset(from), bytes_max).await.unwrap())
+}
+
+fn numbered(values: &[&str], from: u64) -> Vec<(u64, String)> {
+    values.iter().zip(from..).map(|(value, offset)| (offset, (*value).to_owned())).collect()
+}
+
+pub async fn appended_records_are_read_with_their_offsets(store: impl Store) {
+    let store = with_stream(store, "s", 2).await;
+    assert_eq!(read(&store, 0, 1000).await, []);
+    let group = [append("s", 0, &["a", "b"]), append("s", 1, &["x"]), append("s", 0, &["c"])];
+    let appended = store.commit(&group, Timestamp(0)).await.unwrap();
+    let ends: Vec<_> = appended.iter().map(|a| (a.stream.to_string(), a.partition, a.bounds.end)).collect();
+    assert_eq!(ends, [("s".into(), P0, Offset(3)), ("s".into(), Partition(1), Offset(1))]);
+    commit(&store, append("s", 0, &["d"])).await;
+    assert_eq!(read(&store, 0, 1_000_000).await, numbered(&["a", "b", "c", "d"], 0));
+    assert_eq!(values(&store.read("s", Partition(1), Offset(0), 1).await.unwrap()), numbered(&["x"], 0));
+    assert_eq!(read(&store, 4, 1000).await, [], "the end is empty");
+    assert_eq!(store.bounds("s", P0).await.unwrap(), appended_bounds(&store).await);
+}
+
+async fn appended_bounds(store: &impl Store) -> Bounds {
+    let all = store.read("s", P0, Offset(0), 1_000_000).await.unwrap();
+    // Two stored batches, each with eight bytes before its columns.
+    Bounds { start: Offset(0), end: Offset(all.len() as u64), bytes: all.bytes() as u64 + 16 }
+}
+
+pub async fn a_read_may_begin_within_a_batch(store: impl Store) {
+    let store = with_stream(store, "s", 1).await;
+    commit(&store, append("s", 0, &["a", "b", "c"])).await;
+    commit(&store, append("s", 0, &["d", "e"])).await;
+    for from in 0..5 {
+        assert_eq!(read(&store, from, 1_000_000).await, numbered(&["a", "b", "c", "d", "e"][from as usize..], from));
+    }
+}
+
+pub async fn a_read_ends_once_it_has_passed_its_bytes(store: impl Store) {
+    let store = with_stream(store, "s", 1).await;
+    for value in ["a", "b", "c"] {
+        commit(&store, append("s", 0, &[value])).await;
+    }
+    assert_eq!(read(&store, 0, 0).await, numbered(&["a"], 0), "at least one record");
+    let one = batch(&["a"]).bytes();
+    assert_eq!(read(&store, 0, one).await, numbered(&["a"], 0));
+    assert_eq!(read(&store, 0, one + 1).await, numbered(&["a", "b"], 0));
+    assert_eq!(read(&store, 1, 10 * one).await, numbered(&["b", "c"], 1));
+}
+
+pub async fn a_place_that_does_not_exist_is_an_error(store: impl Store) {
+    let store = with_stream(store, "s", 1).await;
+    let missing = |result: Result<(), Error>| assert!(matches!(result, Err(Error::NoPartition { .. })));
+    missing(store.bounds("s", Partition(1)).await.map(drop));
+    missing(store.bounds("t", P0).await.map(drop));
+    missing(store.read("t", P0, Offset(0), 1).await.map(drop));
+    missing(store.check(&append("s", 1, &["a"])).await);
+    assert_eq!(store.stream("t").await.unwrap(), None);
+}
+
+pub async fn a_refused_group_changes_nothing(store: impl Store) {
+    let store = with_stream(store, "s", 1).await;
+    let group = [append("s", 0, &["a"]), append("t", 0, &["b"])];
+    let refused = store.commit(&group, Timestamp(0)).await.unwrap_err();
+    assert!(matches!(refused, Error::NoPartition { .. }) && !refused.is_fatal());
+    assert_eq!(store.bounds("s", P0).await.unwrap(), Bounds::default());
+    commit(&store, append("s", 0, &["a"])).await;
+    assert_eq!(read(&store, 0, 1000).await, numbered(&["a"], 0));
+}
+
+pub async fn too_large_state_is_refused(store: impl Store) {
+    let key = "k".repeat(super::STATE_KEY_BYTES_MAX);
+    let largest = Changes { state: vec![state(&table("t", 0), &key, Some("v"))], ..Changes::default() };
+    commit(&store, largest).await;
+    let got = store.state_get(&table("t", 0), &[key.clone().into()]).await.unwrap();
+    assert_eq!(got, [Some(Bytes::from("v"))]);
+    let larger = Changes { state: vec![state(&table("t", 0), &(key + "k"), None)], ..Changes::default() };
+    assert!(matches!(store.check(&larger).await, Err(Error::TooLarge { .. })));
+    assert!(matches!(store.commit(&[larger], Timestamp(0)).await, Err(Error::TooLarge { .. })));
+}
+
+pub async fn streams_keep_their_partitions(store: impl Store) {
+    let store = with_stream(store, "s", 2).await;
+    commit(&store, append("s", 1, &["a"])).await;
+    let retention = Retention { age_ms: Some(5), bytes_max: 7 };
+    store.create_stream(&spec("s", 1, retention)).await.unwrap();
+    assert_eq!(store.streams().await.unwrap(), [spec("s", 2, retention)]);
+    store.create_stream(&spec("s", 3, KEEP)).await.unwrap();
+    store.create_stream(&spec("a", 1, KEEP)).await.unwrap();
+    assert_eq!(store.streams().await.unwrap(), [spec("a", 1, KEEP), spec("s", 3, KEEP)]);
+    assert_eq!(store.stream("s").await.unwrap(), Some(spec("s", 3, KEEP)));
+    assert_eq!(store.bounds("s", Partition(1)).await.unwrap().end, Offset(1));
+    commit(&store, append("s", 2, &["b"])).await;
+}
+
+pub async fn positions_are_kept(store: impl Store) {
+    let (a, b) = (position_key("a", "in/put", 1), position_key("a", "in", 300));
+    assert_eq!(store.position(&a).await.unwrap(), None);
+    let first = Changes {
+        positions: vec![(a.clone(), Position(vec![1])), (b.clone(), Position(vec![]))],
+        ..Default::default()
+    };
+    let second = Changes { positions: vec![(a.clone(), Position(vec![2; 100]))], ..Default::default() };
+    store.commit(&[first, second], Timestamp(0)).await.unwrap();
+    assert_eq!(store.position(&a).await.unwrap(), Some(Position(vec![2; 100])));
+    let all = [(b, Position(vec![])), (a, Position(vec![2; 100]))];
+    assert_eq!(store.positions().await.unwrap(), all);
+}
+
+pub async fn state_is_kept_and_scanned(store: impl Store) {
+    let table = table("t", 0);
+    let set = ["a1", "a2", "a3", "b", ""].map(|key| state(&table, key, Some(key)));
+    commit(&store, Changes { state: set.to_vec(), ..Changes::default() }).await;
+    let keys = ["b", "x", ""].map(Bytes::from);
+    let got = store.state_get(&table, &keys).await.unwrap();
+    assert_eq!(got, [Some(Bytes::from("b")), None, Some(Bytes::from(""))]);
+    let scan = async |prefix: &str, after: Option<&str>, limit| {
+        let found = store.state_scan(&table, prefix.as_bytes(), after.map(str::as_bytes), limit).await.unwrap();
+        found.into_iter().map(|(key, _)| String::from_utf8(key.to_vec()).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(scan("a", None, 10).await, ["a1", "a2", "a3"]);
+    assert_eq!(scan("a", None, 2).await, ["a1", "a2"]);
+    assert_eq!(scan("a", Some("a1"), 10).await, ["a2", "a3"]);
+    assert_eq!(scan("b", Some("a1"), 10).await, ["b"]);
+    assert_eq!(scan("a", Some("b"), 10).await, [""; 0]);
+    assert_eq!(scan("", None, 10).await, ["", "a1", "a2", "a3", "b"]);
+    assert_eq!(scan("c", None, 10).await, [""; 0]);
+}
+
+pub async fn the_last_change_of_a_key_holds(store: impl Store) {
+    let table = table("t", 0);
+    let changes = |values: &[Option<&str>]| Changes {
+        state: values.iter().map(|value| state(&table, "k", *value)).collect(),
+        ..Changes::default()
+    };
+    let group = [changes(&[Some("1"), None]), changes(&[Some("2"), Some("3")])];
+    store.commit(&group, Timestamp(0)).await.unwrap();
+    assert_eq!(store.state_get(&table, &["k".into()]).await.unwrap(), [Some(Bytes::from("3"))]);
+    commit(&store, changes(&[Some("4"), None])).await;
+    assert_eq!(store.state_get(&table, &["k".into()]).await.unwrap(), [None]);
+    assert_eq!(store.state_scan(&table, b"", None, 9).await.unwrap(), []);
+}
+
+pub async fn tables_do_not_see_each_other(store: impl Store) {
+    let tables = [table("t", 0), table("t", 1), table("u", 0)];
+    let set = tables.iter().map(|table| state(table, "k", Some(&table.partition.to_string()))).collect();
+    commit(&store, Changes { state: set, ..Changes::default() }).await;
+    for table in &tables {
+        let found = store.state_scan(table, b"", None, 9).await.unwrap();
+        assert_eq!(found, [(Bytes::from("k"), Bytes::from(table.partition.to_string()))]);
+    }
+    assert_eq!(store.state_scan(&table("v", 0), b"", None, 9).await.unwrap(), []);
+}
+
+pub async fn trim_by_age(store: impl Store) {
+    let retention = Retention { age_ms: Some(100), bytes_max: u64::MAX };
+    store.create_stream(&spec("s", 1, retention)).await.unwrap();
+    for at in [0, 50, 100] {
+        store.commit(&[append("s", 0, &["a", "b"])], Timestamp(at)).await.unwrap();
+    }
+    assert_eq!(store.trim(Timestamp(100), &|_, _| None).await.unwrap(), [], "as old as is allowed");
+    let trimmed = store.trim(Timestamp(151), &|_, _| None).await.unwrap();
+    assert_eq!(trimmed.iter().map(|a| a.bounds.start).collect::<Vec<_>>(), [Offset(4)]);
+    assert_eq!(store.bounds("s", P0).await.unwrap(), trimmed[0].bounds);
+    assert!(matches!(
+        store.read("s", P0, Offset(3), 1).await,
+        Err(Error::Trimmed { wanted: Offset(3), start: Offset(4), .. })
+    ));
+    assert_eq!(read(&store, 4, 1000).await, numbered(&["a", "b"], 4));
+    assert_eq!(store.trim(Timestamp(-5), &|_, _| None).await.unwrap(), [], "a clock that was set back lets nothing go");
+}
+
+pub async fn trim_by_bytes_until_there_is_room(store: impl Store) {
+    let one = batch(&["a"]).encode().len() as u64;
+    let retention = Retention { age_ms: None, bytes_max: 3 * one };
+    store.create_stream(&spec("s", 2, retention)).await.unwrap();
+    let full = async |partition| store.bounds("s", partition).await.unwrap().is_full(&retention);
+    for n in 0..5 {
+        assert_eq!(full(P0).await, n >= 3);
+        commit(&store, append("s", 0, &["a"])).await;
+    }
+    commit(&store, append("s", 1, &["a"])).await;
+    let trimmed = store.trim(Timestamp(0), &|_, _| None).await.unwrap();
+    let expected = Bounds { start: Offset(3), end: Offset(5), bytes: 2 * one };
+    assert_eq!(trimmed.iter().map(|a| (a.partition, a.bounds)).collect::<Vec<_>>(), [(P0, expected)]);
+    assert!(!full(P0).await, "a trimmed partition has room");
+}
+
+pub async fn trim_never_passes_unread_records(store: impl Store) {
+    let retention = Retention { age_ms: Some(1), bytes_max: 1 };
+    store.create_stream(&spec("s", 1, retention)).await.unwrap();
+    for _ in 0..3 {
+        commit(&store, append("s", 0, &["a", "b"])).await;
+    }
+    let start = async |unread| {
+        store.trim(Timestamp(1000), &|stream, _| (stream == "s").then_some(Offset(unread))).await.unwrap();
+        store.bounds("s", P0).await.unwrap().start.0
+    };
+    assert_eq!(start(0).await, 0);
+    assert_eq!(start(3).await, 2, "a batch goes as a whole or not at all");
+    assert_eq!(start(4).await, 4);
+    assert_eq!(start(6).await, 6);
+}
+
+pub async fn offsets_go_on_after_everything_was_trimmed(store: impl Store) {
+    let retention = Retention { age_ms: None, bytes_max: 1 };
+    store.create_stream(&spec("s", 1, retention)).await.unwrap();
+    commit(&store, append("s", 0, &["a", "b"])).await;
+    store.trim(Timestamp(0), &|_, _| None).await.unwrap();
+    let empty = Bounds { start: Offset(2), end: Offset(2), bytes: 0 };
+    assert_eq!(store.bounds("s", P0).await.unwrap(), empty);
+    assert!(!empty.is_full(&retention));
+    assert_eq!(read(&store, 2, 1000).await, []);
+    commit(&store, append("s", 0, &["c"])).await;
+    assert_eq!(read(&store, 2, 1000).await, numbered(&["c"], 2));
+}
