@@ -7,7 +7,10 @@ mod error;
 mod plugins;
 mod process;
 mod say;
+mod structure;
+mod test;
 mod toolchain;
+mod tools;
 mod workspace;
 
 use std::process::ExitCode;
@@ -17,6 +20,7 @@ use clap::{Parser, Subcommand};
 use build::Profile;
 use error::Result;
 use plugins::Which;
+use test::TestArgs;
 use workspace::Workspace;
 
 /// The developer commands of Weir.
@@ -41,6 +45,8 @@ enum Command {
         #[arg(long)]
         release: bool,
     },
+    /// Installs what the tests need and runs every check; stops at the first stage that fails.
+    Test(TestArgs),
 }
 
 fn main() -> ExitCode {
@@ -62,5 +68,6 @@ fn run(command: Command) -> Result<()> {
             say::line(binary.display());
             Ok(())
         }
+        Command::Test(arguments) => test::run(&workspace, &arguments),
     }
 }

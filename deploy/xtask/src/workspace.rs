@@ -1,6 +1,7 @@
 //! Where things are: the clone, the target directory, the cache, and the crates that become plugins.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,8 @@ pub struct Workspace {
     pub root: PathBuf,
     /// Cargo's target directory: `$CARGO_TARGET_DIR`, or `target` in the clone.
     pub target: PathBuf,
+    /// Tools and packages that are fetched once: `weir` in the user's cache directory, never in the clone.
+    pub cache: PathBuf,
 }
 
 /// A crate that is built as a component.
@@ -32,7 +35,7 @@ impl Workspace {
         let root = root.ok_or_else(|| Error::new(format_args!("no workspace two levels above {}", here.display())))?;
         let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         let target = std::path::absolute(&target).context(|| format!("target directory {}", target.display()))?;
-        Ok(Workspace { root: root.to_owned(), target })
+        Ok(Workspace { root: root.to_owned(), target, cache: cache_dir()? })
     }
 
     /// Where the components of the stock plugins are put.
@@ -94,6 +97,14 @@ fn subdirectories(directory: &Path) -> Result<Vec<PathBuf>> {
     }
     found.sort();
     Ok(found)
+}
+
+fn cache_dir() -> Result<PathBuf> {
+    let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
+    let base = env::var_os("XDG_CACHE_HOME").and_then(absolute);
+    let base = base.or_else(|| env::var_os("HOME").and_then(absolute).map(|home| home.join(".cache")));
+    let base = base.ok_or_else(|| Error::new("expected HOME or XDG_CACHE_HOME to name a directory for tools"))?;
+    Ok(base.join("weir"))
 }
 
 #[cfg(test)]
