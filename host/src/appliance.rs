@@ -1,1 +1,326 @@
 //! Builds and runs what a pipeline file describes.
+//!
+//! Starting opens everything that can be wrong before the first record is read: the store, the plugins, files, ports.
+//! Running spawns a task for each partition of each pipeline and waits until all have ended or one has failed for good.
+//! What a task does is `pipeline.rs`; this file only says which tasks there are.
+
+mod wires;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use wires::Wires;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, Config};
+use crate::metrics::PipelineMetrics;
+use crate::pipeline::{self, Destination, Task, TaskSpec};
+use crate::record::Partition;
+use crate::sink::stdout::Stdout;
+use crate::source::stream::{Writers, Writing};
+use crate::source::{self, Intake, Listener, Mode, Received, intake};
+use crate::stop::{Stop, stop_signal};
+use crate::store::committer::{CommitLoop, Committer};
+use crate::store::embedded::EmbeddedStore;
+use crate::store::{self, DEAD_LETTERS, PositionKey, Store};
+
+pub use wires::{PluginError, load_plugins};
+
+/// How long after the signal to stop what is on its way may take to be committed. What is not is read again by the next
+/// run.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Why an appliance did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store could not be opened, read or written.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A plugin is missing, is not one, or refuses its configuration.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    /// A source could not be opened.
+    #[error("source {name}: {error}")]
+    Source {
+        /// Its name.
+        name: Arc<str>,
+        /// What happened.
+        error: source::Error,
+    },
+    /// A sink could not be opened.
+    #[error("sink {name}: {error}")]
+    Sink {
+        /// Its name.
+        name: Arc<str>,
+        /// What happened.
+        error: source::Error,
+    },
+    /// A pipeline cannot go on until somebody acts.
+    #[error("pipeline {pipeline}: {error}")]
+    Pipeline {
+        /// Its name.
+        pipeline: Arc<str>,
+        /// What happened.
+        error: pipeline::Error,
+    },
+    /// A part of the appliance panicked: a defect.
+    #[error("a part of the appliance failed: {0}")]
+    Defect(String),
+}
+
+/// An appliance that is ready to run.
+pub struct Appliance {
+    config: Arc<Config>,
+    mode: Mode,
+    store: Arc<dyn Store>,
+    committer: Committer,
+    commits: CommitLoop,
+    wires: Arc<Wires>,
+    listeners: Vec<(Arc<str>, Box<dyn Listener>)>,
+    status: Arc<Status>,
+}
+
+/// What can be known of a running appliance.
+pub struct Status {
+    /// What each pipeline counts.
+    pub pipelines: BTreeMap<Arc<str>, Arc<PipelineMetrics>>,
+    /// What each listener counts.
+    pub received: BTreeMap<Arc<str>, Arc<Received>>,
+    /// Where streams and positions are.
+    pub store: Arc<dyn Store>,
+    /// Tells of new records.
+    pub committer: Committer,
+    /// Which stream partitions each pipeline reads.
+    pub reads: Vec<PositionKey>,
+}
+
+impl Appliance {
+    /// Opens everything. On an error nothing is left running.
+    pub async fn start(config: Config, mode: Mode) -> Result<Self, Error> {
+        let config = Arc::new(config);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&config.data).await?);
+        for spec in config.streams.values() {
+            store.create_stream(spec).await?;
+        }
+        let plugins = load_plugins(&config).await?;
+        let (committer, commits) = Committer::new(store.clone(), clock.clone(), Default::default());
+        let received: BTreeMap<_, _> =
+            config.sources.keys().map(|name| (name.clone(), Arc::new(Received::default()))).collect();
+        let listeners = open_listeners(&config, mode, &clock, &received).await?;
+        let reads: Vec<_> = config.pipelines.iter().flat_map(|(name, of)| stream_inputs(&config, name, of)).collect();
+        reads.iter().for_each(|key| committer.add_reader(key.clone()));
+        let pipelines = config.pipelines.keys().map(|name| (name.clone(), Arc::default())).collect();
+        let status =
+            Status { pipelines, received, store: store.clone(), committer: committer.clone(), reads };
+        let wires = Arc::new(Wires {
+            config: config.clone(),
+            mode,
+            clock: clock.clone(),
+            store: store.clone(),
+            committer: committer.clone(),
+            writers: config.streams.keys().map(|name| (name.clone(), Writers::default())).collect(),
+            plugins,
+            stdout: Stdout::process().map_err(|error| Error::Sink { name: "stdout".into(), error: wires::io(&error) })?,
+            files: wires::open_files(&config, &*store, &clock).await?,
+        });
+        let status = Arc::new(status);
+        Ok(Appliance { config, mode, store, committer, commits, wires, listeners, status })
+    }
+
+    /// What can be known of it while it runs.
+    pub fn status(&self) -> Arc<Status> {
+        self.status.clone()
+    }
+
+    /// Runs until `stop`, or until all inputs have ended, or until something fails that only an operator can mend. What
+    /// is on its way is committed before it returns.
+    pub async fn run(mut self, mut stop: Stop) -> Result<(), Error> {
+        let (stop_commits, commits_stop) = stop_signal();
+        let (stop_work, work_stop) = stop_signal();
+        let mut work = JoinSet::new();
+        self.spawn_listeners(&mut work, &work_stop);
+        self.spawn_tasks(&mut work, &work_stop);
+        let mut commits = tokio::spawn(self.commits.run(commits_stop));
+        let mut result = Ok(());
+        let mut deadline = None;
+        loop {
+            tokio::select! { biased;
+                ended = &mut commits => {
+                    work.abort_all();
+                    return Err(commit_failure(ended));
+                }
+                ended = work.join_next() => match ended {
+                    None => break,
+                    Some(ended) => if let Err(error) = flatten(ended) {
+                        result = result.and(Err(error));
+                        stop_work.stop();
+                        deadline.get_or_insert_with(drain_deadline);
+                    },
+                },
+                () = stop.stopped(), if deadline.is_none() => {
+                    stop_work.stop();
+                    deadline = Some(drain_deadline());
+                }
+                () = wait_for(deadline), if deadline.is_some() => {
+                    tracing::warn!("not all that was on its way was committed in {DRAIN_TIME_MAX:?}; the next run reads it again");
+                    break;
+                }
+            }
+        }
+        work.shutdown().await;
+        stop_commits.stop();
+        match commits.await {
+            Ok(Ok(())) => result,
+            ended => result.and(Err(commit_failure(ended))),
+        }
+    }
+
+    fn spawn_listeners(&mut self, work: &mut JoinSet<Result<(), Error>>, stop: &Stop) {
+        for (name, listener) in std::mem::take(&mut self.listeners) {
+            let writing = self.wires.writers.get(&name).map(Writers::join);
+            let (intake, requests) = Intake::channel();
+            let partitions = self.config.streams.get(&name).map_or(1, |stream| stream.partitions);
+            let serve = intake::serve(requests, name.clone(), partitions, self.committer.clone());
+            let stop = stop.clone();
+            work.spawn(async move {
+                let (received, ()) = tokio::join!(listener.run(intake, stop), serve);
+                drop(writing);
+                received.map_err(|error| Error::Source { name, error })
+            });
+        }
+    }
+
+    fn spawn_tasks(&self, work: &mut JoinSet<Result<(), Error>>, stop: &Stop) {
+        // All writers are counted in before the first reader looks.
+        let mut tasks: Vec<(Task, Vec<Writing>)> = Vec::new();
+        for (name, pipeline) in &self.config.pipelines {
+            for partition in 0..partitions(&self.config, pipeline) {
+                let spec = self.task_spec(name, pipeline, Partition(partition));
+                let writing = self.writes(name, &spec);
+                let metrics = self.status.pipelines.get(name).cloned().unwrap_or_default();
+                let (store, committer) = (self.store.clone(), self.committer.clone());
+                tasks.push((Task { spec, wiring: self.wires.clone(), store, committer, metrics }, writing));
+            }
+        }
+        for (task, writing) in tasks {
+            let stop = stop.clone();
+            work.spawn(async move {
+                let result = task.run(stop).await;
+                drop(writing);
+                result.map_err(|error| Error::Pipeline { pipeline: task.spec.pipeline.clone(), error })
+            });
+        }
+    }
+
+    fn task_spec(&self, name: &Arc<str>, pipeline: &config::Pipeline, partition: Partition) -> TaskSpec {
+        let has = |input: &Arc<str>| partition.0 < input_partitions(&self.config, input);
+        let inputs = (0..).zip(pipeline.from.iter().cloned()).filter(|(_, input)| has(input)).collect();
+        let routes = std::iter::once(&pipeline.to).chain(pipeline.ports.values());
+        let destination = |name: &Arc<str>| match self.config.streams.get(name) {
+            Some(stream) => Destination::Stream(name.clone(), stream.partitions),
+            None => Destination::Sink(name.clone()),
+        };
+        TaskSpec {
+            pipeline: name.clone(),
+            partition,
+            inputs,
+            routes: routes.map(|to| to.iter().map(destination).collect()).collect(),
+            bytes_in_flight_max: self.config.limits.task_bytes_in_flight_max,
+            mode: self.mode,
+        }
+    }
+
+    /// Counts a task in as a writer of its streams, and of the dead letters unless it hangs on them itself.
+    fn writes(&self, pipeline: &Arc<str>, spec: &TaskSpec) -> Vec<Writing> {
+        let mut streams: BTreeSet<&str> = BTreeSet::new();
+        for destination in spec.routes.iter().flatten() {
+            if let Destination::Stream(name, _) = destination {
+                streams.insert(name);
+            }
+        }
+        if !downstream_of_dead_letters(&self.config).contains(pipeline) {
+            streams.insert(DEAD_LETTERS);
+        }
+        streams.into_iter().filter_map(|name| self.wires.writers.get(name)).map(Writers::join).collect()
+    }
+}
+
+/// How many partitions a source or stream has.
+fn input_partitions(config: &Config, input: &str) -> u32 {
+    config.streams.get(input).map_or(1, |stream| stream.partitions)
+}
+
+fn partitions(config: &Config, pipeline: &config::Pipeline) -> u32 {
+    pipeline.from.iter().map(|input| input_partitions(config, input)).max().unwrap_or(1)
+}
+
+/// The stream partitions that a pipeline reads, as keys of its positions.
+fn stream_inputs(config: &Config, name: &Arc<str>, pipeline: &config::Pipeline) -> Vec<PositionKey> {
+    let of_input = |input: &Arc<str>| {
+        let partitions = config.streams.get(input).map_or(0, |stream| stream.partitions);
+        let key = |partition| PositionKey { owner: name.clone(), input: input.clone(), partition: Partition(partition) };
+        (0..partitions).map(key).collect::<Vec<_>>()
+    };
+    pipeline.from.iter().flat_map(of_input).collect()
+}
+
+/// The pipelines that read the dead letters, or what comes of them.
+fn downstream_of_dead_letters(config: &Config) -> BTreeSet<Arc<str>> {
+    let mut streams: BTreeSet<Arc<str>> = BTreeSet::from([DEAD_LETTERS.into()]);
+    let mut pipelines = BTreeSet::new();
+    loop {
+        let before = pipelines.len();
+        for (name, pipeline) in &config.pipelines {
+            if pipeline.from.iter().any(|input| streams.contains(input)) {
+                pipelines.insert(name.clone());
+                streams.extend(pipeline.to.iter().chain(pipeline.ports.values().flatten()).cloned());
+            }
+        }
+        if pipelines.len() == before {
+            return pipelines;
+        }
+    }
+}
+
+async fn open_listeners(
+    config: &Config,
+    mode: Mode,
+    clock: &Arc<dyn Clock>,
+    received: &BTreeMap<Arc<str>, Arc<Received>>,
+) -> Result<Vec<(Arc<str>, Box<dyn Listener>)>, Error> {
+    let mut listeners = Vec::new();
+    for (name, source) in &config.sources {
+        let received = received.get(name).cloned().unwrap_or_default();
+        match wires::listener(name, source, mode, clock, received).await {
+            Ok(listener) => listeners.extend(listener.map(|listener| (name.clone(), listener))),
+            Err(error) => return Err(Error::Source { name: name.clone(), error }),
+        }
+    }
+    Ok(listeners)
+}
+
+fn drain_deadline() -> tokio::time::Instant {
+    tokio::time::Instant::now() + DRAIN_TIME_MAX
+}
+
+async fn wait_for(deadline: Option<tokio::time::Instant>) {
+    if let Some(deadline) = deadline {
+        tokio::time::sleep_until(deadline).await;
+    }
+}
+
+fn flatten(ended: Result<Result<(), Error>, tokio::task::JoinError>) -> Result<(), Error> {
+    ended.unwrap_or_else(|defect| Err(Error::Defect(defect.to_string())))
+}
+
+fn commit_failure(ended: Result<Result<(), store::Error>, tokio::task::JoinError>) -> Error {
+    match ended {
+        Ok(Ok(())) => Error::Defect("the committer ended before the tasks".into()),
+        Ok(Err(error)) => Error::Store(error),
+        Err(defect) => Error::Defect(defect.to_string()),
+    }
+}

@@ -19,8 +19,6 @@ pub mod store;
 
 pub mod pipeline;
 
-pub mod appliance;
-
 pub mod api;
 
 pub mod cli;

@@ -29,6 +29,8 @@ pub struct PipelineMetrics {
     pub filtered: Counter,
     /// Records that became dead letters.
     pub dead: Counter,
+    /// Chunks that were committed.
+    pub commits: Counter,
     /// Times the pipeline had to begin again from its last commit.
     pub restarts: Counter,
 }

@@ -1,1 +1,404 @@
-//! The task loop.
+//! The task loop: read, process, deliver, commit, acknowledge.
+//!
+//! A task is one partition of one pipeline. It reads a chunk of records from its inputs, runs it through its steps,
+//! sends the outputs to its sinks and, once they have confirmed, makes one atomic commit of everything that the chunk
+//! brought about. Only then may the source forget. Several chunks are on their way at a time; they are committed in
+//! order. Whatever fails, the task begins again from its last commit, so nothing is lost, and what is repeated bears
+//! the ids that it had before.
+//!
+//! This file knows sources, steps, sinks and the store by their traits alone: the simulation runs it as it is.
+
+mod chain;
+mod deliver;
+mod input;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::{BoxFuture, FutureExt, TryFutureExt, try_join_all};
+use futures_util::stream::{FuturesOrdered, StreamExt};
+use tokio::sync::OwnedSemaphorePermit;
+
+pub use chain::{Chain, Route};
+
+use chain::Refused;
+use deliver::{Confirmed, Outlet};
+use input::{Incoming, Inputs};
+
+use crate::metrics::PipelineMetrics;
+use crate::plugin::StartError;
+use crate::record::{Output, Partition, Position};
+use crate::sink::Sink;
+use crate::source::{self, Disposition, Mode, Reader};
+use crate::stop::Stop;
+use crate::store::committer::{Commit, CommitError, Committer, Lane};
+use crate::store::{self, Append, Changes, PositionKey, Store, StreamName};
+
+/// The pause before a failed task begins again; doubled each time, until a commit succeeds.
+const RESTART_PAUSE: Duration = Duration::from_millis(100);
+/// No pause is longer.
+const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Where records go.
+#[derive(Debug, Clone)]
+pub enum Destination {
+    /// An embedded stream, and how many partitions it has.
+    Stream(StreamName, u32),
+    /// A sink, by name.
+    Sink(Arc<str>),
+}
+
+/// What a task is.
+#[derive(Debug, Clone)]
+pub struct TaskSpec {
+    /// The pipeline.
+    pub pipeline: Arc<str>,
+    /// The partition of its inputs.
+    pub partition: Partition,
+    /// The inputs that have this partition: the place in `from`, and the name of the source or stream.
+    pub inputs: Vec<(u32, Arc<str>)>,
+    /// The destinations of each route; route 0 is the main one.
+    pub routes: Vec<Vec<Destination>>,
+    /// Bytes of records that may be on their way between reading and commit.
+    pub bytes_in_flight_max: usize,
+    /// Whether to go on for ever or to the end of what there is.
+    pub mode: Mode,
+}
+
+/// Opens what a task works with. The appliance does it from the pipeline file, the simulation from a seed.
+#[async_trait]
+pub trait Wiring: Send + Sync + 'static {
+    /// Opens an input at a committed position.
+    async fn reader(
+        &self,
+        task: &TaskSpec,
+        input: &str,
+        at: Option<&Position>,
+    ) -> Result<Box<dyn Reader>, source::Error>;
+
+    /// Starts the steps.
+    async fn chain(&self, task: &TaskSpec) -> Result<Chain, StartError>;
+
+    /// Opens a sink.
+    async fn sink(&self, task: &TaskSpec, name: &str) -> Result<Box<dyn Sink>, source::Error>;
+}
+
+/// Why a task stopped, or began again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An input could not be read.
+    #[error("{name}: {error}")]
+    Source {
+        /// The source or stream.
+        name: Arc<str>,
+        /// What happened.
+        error: source::Error,
+    },
+    /// A sink could not be written to.
+    #[error("{name}: {error}")]
+    Sink {
+        /// The sink.
+        name: Arc<str>,
+        /// What happened.
+        error: source::Error,
+    },
+    /// A step could not be started.
+    #[error("step {0}")]
+    Plugin(#[from] StartError),
+    /// A commit did not happen.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The store could not be read.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+impl Error {
+    /// Whether to begin again, or to give up.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Error::Source { error, .. } | Error::Sink { error, .. } => error.disposition,
+            Error::Plugin(StartError::Failed(_)) | Error::Commit(CommitError::Sink { .. } | CommitError::Lane) => {
+                Disposition::Retry
+            }
+            Error::Plugin(_) | Error::Commit(CommitError::Refused(_) | CommitError::Fatal(_)) | Error::Store(_) => {
+                Disposition::Stop
+            }
+        }
+    }
+}
+
+/// One partition of one pipeline.
+pub struct Task {
+    /// What it is.
+    pub spec: TaskSpec,
+    /// Opens what it works with.
+    pub wiring: Arc<dyn Wiring>,
+    /// Where its positions are.
+    pub store: Arc<dyn Store>,
+    /// Where its commits go.
+    pub committer: Committer,
+    /// What it counts.
+    pub metrics: Arc<PipelineMetrics>,
+}
+
+impl Task {
+    /// Runs until told to stop, or until the inputs end. What is on its way then is committed first.
+    pub async fn run(&self, mut stop: Stop) -> Result<(), Error> {
+        let mut pause = RESTART_PAUSE;
+        loop {
+            let committed_before = self.metrics.commits.get();
+            let Err(error) = self.attempt(stop.clone()).await else { return Ok(()) };
+            if error.disposition() == Disposition::Stop {
+                return Err(error);
+            }
+            if self.metrics.commits.get() > committed_before {
+                pause = RESTART_PAUSE;
+            }
+            let (pipeline, partition) = (&self.spec.pipeline, self.spec.partition.0);
+            tracing::warn!(%pipeline, partition, "{error}; beginning again from the last commit in {pause:?}");
+            self.metrics.restarts.add(1);
+            tokio::select! { biased;
+                () = stop.stopped() => return Ok(()),
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(RESTART_PAUSE_MAX),
+            }
+        }
+    }
+
+    /// Opens everything at the last commit and works until an error, the end of the inputs, or the signal to stop.
+    async fn attempt(&self, mut stop: Stop) -> Result<(), Error> {
+        let mut run = self.open().await?;
+        let mut reading = true;
+        loop {
+            tokio::select! { biased;
+                Some(committed) = run.commits.next() => run.acknowledge(committed?),
+                Some(delivered) = run.deliveries.next() => run.commit(delivered?).await?,
+                () = stop.stopped(), if reading => reading = false,
+                incoming = self.next(&mut run.inputs), if reading => match incoming? {
+                    Some(incoming) => run.process(incoming).await?,
+                    None => reading = false,
+                },
+                else => return Ok(()),
+            }
+        }
+    }
+
+    /// 1. Reads the next chunk, once there is room in the streams that the task writes to. Dropping the future loses
+    /// nothing.
+    async fn next(&self, inputs: &mut Inputs) -> Result<Option<Incoming>, Error> {
+        for (stream, partitions) in self.spec.streams() {
+            for partition in 0..partitions {
+                self.committer.room(stream, Partition(partition)).await?;
+            }
+        }
+        let failed = |(input, error)| Error::Source { name: self.spec.input_name(input), error };
+        inputs.next().await.map_err(failed)
+    }
+
+    async fn open(&self) -> Result<Run<'_>, Error> {
+        let spec = &self.spec;
+        let chain = self.wiring.chain(spec).await?;
+        let mut outlets = Vec::new();
+        for name in spec.sinks() {
+            let failed = |error| Error::Sink { name: name.clone(), error };
+            outlets.push(Outlet { name: name.clone(), sink: self.wiring.sink(spec, &name).await.map_err(failed)? });
+        }
+        let mut readers = Vec::new();
+        for (_, name) in &spec.inputs {
+            let position = self.store.position(&spec.position_key(name)).await?;
+            let failed = |error| Error::Source { name: name.clone(), error };
+            readers.push(self.wiring.reader(spec, name, position.as_ref()).await.map_err(failed)?);
+        }
+        Ok(Run {
+            task: self,
+            inputs: Inputs::start(readers, spec.bytes_in_flight_max, spec.mode),
+            chain,
+            outlets,
+            lane: Lane::default(),
+            deliveries: FuturesOrdered::new(),
+            commits: FuturesOrdered::new(),
+        })
+    }
+}
+
+impl TaskSpec {
+    /// The names of the sinks on all routes, each once.
+    fn sinks(&self) -> Vec<Arc<str>> {
+        let mut names: Vec<Arc<str>> = Vec::new();
+        for destination in self.routes.iter().flatten() {
+            if let Destination::Sink(name) = destination
+                && !names.contains(name)
+            {
+                names.push(name.clone());
+            }
+        }
+        names
+    }
+
+    fn streams(&self) -> impl Iterator<Item = (&StreamName, u32)> {
+        self.routes.iter().flatten().filter_map(|destination| match destination {
+            Destination::Stream(name, partitions) => Some((name, *partitions)),
+            Destination::Sink(_) => None,
+        })
+    }
+
+    fn position_key(&self, input: &Arc<str>) -> PositionKey {
+        PositionKey { owner: self.pipeline.clone(), input: input.clone(), partition: self.partition }
+    }
+}
+
+/// A task at work, from one start to the next.
+struct Run<'a> {
+    task: &'a Task,
+    inputs: Inputs,
+    chain: Chain,
+    outlets: Vec<Outlet>,
+    lane: Lane,
+    deliveries: FuturesOrdered<BoxFuture<'static, Result<Delivered, Error>>>,
+    commits: FuturesOrdered<BoxFuture<'static, Result<Committed, CommitError>>>,
+}
+
+/// A chunk that was processed, on its way to its commit.
+struct InFlight {
+    input: usize,
+    position: Position,
+    appends: Vec<Append>,
+    tally: Tally,
+    source: Arc<str>,
+    budget: OwnedSemaphorePermit,
+}
+
+/// A chunk whose sinks have all answered.
+struct Delivered {
+    chunk: InFlight,
+    confirmed: Vec<Confirmed>,
+}
+
+/// A chunk that is committed.
+struct Committed {
+    input: usize,
+    position: Position,
+    tally: Tally,
+}
+
+/// What a chunk adds to the metrics once it is committed.
+#[derive(Default)]
+struct Tally {
+    records_in: u64,
+    records_out: u64,
+    filtered: u64,
+    dead: u64,
+}
+
+impl Run<'_> {
+    /// 2. Runs a chunk through the steps. 3. Sends the outputs to the sinks.
+    async fn process(&mut self, incoming: Incoming) -> Result<(), Error> {
+        let Incoming { input, chunk, budget } = incoming;
+        let spec = &self.task.spec;
+        let number = spec.inputs.get(input).map_or(0, |(number, _)| *number);
+        let records_in = chunk.records.len() as u64;
+        let done = self.chain.process(number, &chunk.source, chunk.records).await?;
+        let mut in_flight = InFlight {
+            input,
+            position: chunk.position,
+            appends: Vec::new(),
+            tally: Tally { records_in, filtered: done.filtered, ..Tally::default() },
+            source: chunk.source,
+            budget,
+        };
+        for refused in &done.refused {
+            in_flight.bury(spec, refused);
+        }
+        let mut sent = Vec::new();
+        for (route, output) in done.outputs {
+            self.dispatch(route, Arc::new(output), &mut in_flight, &mut sent).await?;
+        }
+        let delivered = async move { Ok(Delivered { chunk: in_flight, confirmed: try_join_all(sent).await? }) };
+        self.deliveries.push_back(delivered.boxed());
+        Ok(())
+    }
+
+    async fn dispatch(
+        &mut self,
+        route: Route,
+        output: Arc<Output>,
+        in_flight: &mut InFlight,
+        sent: &mut Vec<BoxFuture<'static, Result<Confirmed, Error>>>,
+    ) -> Result<(), Error> {
+        for destination in self.task.spec.routes.get(route).into_iter().flatten() {
+            match destination {
+                Destination::Stream(name, partitions) => {
+                    in_flight.tally.records_out += output.records.len() as u64;
+                    in_flight.appends.extend(deliver::append(name, *partitions, &output.records));
+                }
+                Destination::Sink(name) => {
+                    let named = self.outlets.iter_mut().enumerate().find(|(_, outlet)| outlet.name == *name);
+                    let Some((at, outlet)) = named else { continue };
+                    let failed = |error| Error::Sink { name: name.clone(), error };
+                    let confirmed = outlet.send(at, output.clone()).await.map_err(&failed)?.confirmed();
+                    let name = name.clone();
+                    sent.push(confirmed.map_err(move |error| Error::Sink { name, error }).boxed());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// 4. Hands over the commit of the oldest chunk: position, appends, dead letters and staged bytes, all or nothing.
+    async fn commit(&mut self, delivered: Delivered) -> Result<(), Error> {
+        let Delivered { mut chunk, confirmed } = delivered;
+        let spec = &self.task.spec;
+        let mut staged = Vec::new();
+        for confirmed in confirmed {
+            let Some(outlet) = self.outlets.get_mut(confirmed.outlet) else { continue };
+            let name = outlet.name.clone();
+            let mut settled = outlet.settle(confirmed).await.map_err(|error| Error::Sink { name, error })?;
+            chunk.tally.records_out += settled.delivered;
+            staged.append(&mut settled.staged);
+            if let Some(refused) = settled.refused {
+                chunk.bury(spec, &refused);
+            }
+        }
+        let InFlight { input, position, appends, tally, budget, .. } = chunk;
+        let key = spec.position_key(&spec.input_name(input));
+        let changes = Changes { positions: vec![(key, position.clone())], appends, state: Vec::new() };
+        let pending = self.task.committer.submit(&self.lane, Commit { changes, staged }).await;
+        let committed = async move {
+            pending.await?;
+            drop(budget);
+            Ok(Committed { input, position, tally })
+        };
+        self.commits.push_back(committed.boxed());
+        Ok(())
+    }
+
+    /// 5. Lets the source forget what is committed.
+    fn acknowledge(&mut self, committed: Committed) {
+        self.inputs.committed(committed.input, &committed.position);
+        committed.tally.add_to(&self.task.metrics);
+    }
+}
+
+impl InFlight {
+    fn bury(&mut self, spec: &TaskSpec, refused: &Refused) {
+        self.tally.dead += refused.records.len() as u64;
+        self.appends.push(deliver::dead_letters(&spec.pipeline, &self.source, spec.partition, refused));
+    }
+}
+
+impl TaskSpec {
+    fn input_name(&self, input: usize) -> Arc<str> {
+        self.inputs.get(input).map_or_else(|| "".into(), |(_, name)| name.clone())
+    }
+}
+
+impl Tally {
+    fn add_to(&self, metrics: &PipelineMetrics) {
+        metrics.commits.add(1);
+        metrics.records_in.add(self.records_in);
+        metrics.records_out.add(self.records_out);
+        metrics.filtered.add(self.filtered);
+        metrics.dead.add(self.dead);
+    }
+}

@@ -1,9 +1,12 @@
 //! The way into the appliance for records that cannot be read again: append, make durable, only then acknowledge.
 
+use futures_util::stream::{FuturesOrdered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Disposition, Error};
-use crate::record::Batch;
+use crate::record::{Batch, Partition};
+use crate::store::committer::{Commit, CommitError, Committer, Lane, Pending};
+use crate::store::{Append, Changes, StreamName};
 
 /// Batches that may wait for the intake task; the listener waits behind them.
 const QUEUE_BATCHES_MAX: usize = 16;
@@ -55,6 +58,46 @@ impl Durable {
     pub async fn wait(self) -> Result<(), Error> {
         self.0.await.unwrap_or_else(|_| Err(closed()))
     }
+}
+
+/// Appends what a listener sends to its intake stream, until the listener is gone and all is durable. The batches go to
+/// the partitions in turn. While the next partition is full of records that are still to be read, the listener waits.
+pub async fn serve(mut requests: mpsc::Receiver<Request>, stream: StreamName, partitions: u32, committer: Committer) {
+    let lane = Lane::default();
+    let mut pending = FuturesOrdered::new();
+    let mut turn = (0..partitions.max(1)).map(Partition).cycle().peekable();
+    loop {
+        tokio::select! { biased;
+            Some(()) = pending.next() => {}
+            request = next(&mut requests, &committer, &stream, turn.peek().copied().unwrap_or_default()) => {
+                let Some(Request { records, durable }) = request else { break };
+                let append = Append { stream: stream.clone(), partition: turn.next().unwrap_or_default(), records };
+                let changes = Changes { appends: vec![append], ..Changes::default() };
+                let commit = committer.submit(&lane, Commit { changes, ..Commit::default() }).await;
+                pending.push_back(answer(commit, durable));
+            }
+        }
+    }
+    while pending.next().await.is_some() {}
+}
+
+async fn next(
+    requests: &mut mpsc::Receiver<Request>,
+    committer: &Committer,
+    stream: &StreamName,
+    partition: Partition,
+) -> Option<Request> {
+    if let Err(error) = committer.room(stream, partition).await {
+        tracing::error!(%stream, "{error}; the intake ends");
+        return None;
+    }
+    requests.recv().await
+}
+
+async fn answer(commit: Pending, durable: oneshot::Sender<Result<(), Error>>) {
+    let failed = |error: CommitError| Error { message: error.to_string(), disposition: Disposition::Stop };
+    // A listener that no longer waits for the answer has been stopped.
+    let _ = durable.send(commit.await.map_err(failed));
 }
 
 fn closed() -> Error {

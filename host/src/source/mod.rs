@@ -5,6 +5,7 @@
 //! [`Intake`], and pipelines read that.
 
 pub mod intake;
+pub mod stream;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

@@ -1,0 +1,177 @@
+//! From the outputs of a batch to a commit: sends to sinks, appends to streams, dead letters.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::chain::Refused;
+use crate::record::{Batch, Output, Partition, Record, push_header};
+use crate::sink::{Confirm, Delivery, Error, Sink};
+use crate::store::committer::Staged;
+use crate::store::{Append, DEAD_LETTERS, StreamName};
+
+/// How often a record that a sink refused for now is sent again before it becomes a dead letter.
+const RETRIES: u32 = 5;
+/// The pause before the first time; doubled each time.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// A sink of a task.
+pub struct Outlet {
+    /// Its name in the pipeline file.
+    pub name: Arc<str>,
+    /// The connection.
+    pub sink: Box<dyn Sink>,
+}
+
+/// A batch that was sent to one sink.
+pub struct Sent {
+    outlet: usize,
+    output: Arc<Output>,
+    confirm: Confirm,
+}
+
+/// A batch that one sink has dealt with.
+pub struct Confirmed {
+    /// Which sink of the task.
+    pub outlet: usize,
+    /// What it was sent.
+    pub output: Arc<Output>,
+    /// What it answered.
+    pub delivery: Delivery,
+}
+
+/// What a sink's final answer adds to the commit.
+#[derive(Default)]
+pub struct Settled {
+    /// Records that it confirmed or staged.
+    pub delivered: u64,
+    /// Records that it refused for good.
+    pub refused: Option<Refused>,
+    /// Bytes that become part of the commit.
+    pub staged: Vec<Staged>,
+}
+
+impl Outlet {
+    /// Sends a batch; `outlet` is this sink's number in the task.
+    pub async fn send(&mut self, outlet: usize, output: Arc<Output>) -> Result<Sent, Error> {
+        let confirm = self.sink.send(output.clone()).await?;
+        Ok(Sent { outlet, output, confirm })
+    }
+
+    /// Sends again what was refused for now, until nothing is or the retries are used up.
+    pub async fn settle(&mut self, confirmed: Confirmed) -> Result<Settled, Error> {
+        let Confirmed { outlet, mut output, mut delivery } = confirmed;
+        let mut settled = Settled::default();
+        let mut pause = RETRY_PAUSE;
+        for attempt in 0.. {
+            settled.delivered += (output.records.len() - delivery.rejects.len()) as u64;
+            settled.staged.append(&mut delivery.staged);
+            let (again, refused): (Vec<_>, Vec<_>) =
+                delivery.rejects.into_iter().partition(|reject| reject.retriable && attempt < RETRIES);
+            if !refused.is_empty() {
+                let more = Refused::of(self.name.clone(), &output.records, refused);
+                match &mut settled.refused {
+                    None => settled.refused = Some(more),
+                    Some(all) => {
+                        all.records.append(&more.records);
+                        all.reasons.extend(more.reasons);
+                    }
+                }
+            }
+            if again.is_empty() {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+            let places: Vec<u32> = again.iter().map(|reject| reject.index).collect();
+            output = Arc::new(select(&output, &places));
+            delivery = self.send(outlet, output.clone()).await?.confirm.await?;
+        }
+        Ok(settled)
+    }
+}
+
+impl Sent {
+    /// Waits for the sink's answer.
+    pub async fn confirmed(self) -> Result<Confirmed, Error> {
+        Ok(Confirmed { outlet: self.outlet, output: self.output, delivery: self.confirm.await? })
+    }
+}
+
+fn select(output: &Output, places: &[u32]) -> Output {
+    let ordinals = places.iter().filter_map(|at| output.ordinals.get(*at as usize).copied()).collect();
+    Output { source: output.source.clone(), records: output.records.select(places), ordinals }
+}
+
+/// Appends records to a stream: those with a key by its hash, those without by where their batch begins, so that a
+/// partition gets whole runs of them.
+pub fn append(stream: &StreamName, partitions: u32, records: &Batch) -> Vec<Append> {
+    let to = |partition: u32, records| Append { stream: stream.clone(), partition: Partition(partition), records };
+    if partitions <= 1 {
+        return vec![to(0, records.clone())];
+    }
+    let run = records.first_offset().map_or(0, |offset| murmur2(&offset.0.to_le_bytes()));
+    let mut split: Vec<Batch> = (0..partitions).map(|_| Batch::default()).collect();
+    for record in records.iter() {
+        let hash = record.key.map_or(run, murmur2);
+        if let Some(batch) = split.get_mut(((hash & 0x7fff_ffff) % partitions) as usize) {
+            batch.push(&record);
+        }
+    }
+    (0..).zip(split).filter(|(_, batch)| !batch.is_empty()).map(|(at, batch)| to(at, batch)).collect()
+}
+
+/// Refused records as they are appended to the stream of dead letters: each as it came, with headers that say why.
+pub fn dead_letters(pipeline: &str, source: &str, partition: Partition, refused: &Refused) -> Append {
+    let mut records = Batch::with_capacity(refused.records.len(), refused.records.bytes());
+    let mut headers = Vec::new();
+    for (record, reason) in refused.records.iter().zip(&refused.reasons) {
+        headers.clear();
+        headers.extend_from_slice(record.headers_raw);
+        let offset = record.offset.to_string();
+        let partition = partition.to_string();
+        let added = [
+            ("weir-reason", reason.as_str()),
+            ("weir-pipeline", pipeline),
+            ("weir-step", &refused.by),
+            ("weir-source", source),
+            ("weir-partition", &partition),
+            ("weir-offset", &offset),
+        ];
+        added.iter().for_each(|(name, value)| push_header(&mut headers, name, Some(value.as_bytes())));
+        records.push(&Record { headers_raw: &headers, ..record });
+    }
+    Append { stream: DEAD_LETTERS.into(), partition: Partition(0), records }
+}
+
+/// The hash by which Kafka's clients partition (MurmurHash2, 32 bits, seed 0x9747b28c), so that a key has the same
+/// partition in a stream here as in a topic there.
+fn murmur2(key: &[u8]) -> u32 {
+    const M: u32 = 0x5bd1_e995;
+    let mut hash = 0x9747_b28c ^ key.len() as u32;
+    let (words, tail) = key.as_chunks::<4>();
+    for word in words {
+        let mut k = u32::from_le_bytes(*word).wrapping_mul(M);
+        k ^= k >> 24;
+        hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
+    }
+    if !tail.is_empty() {
+        let rest = tail.iter().rev().fold(0, |rest, byte| rest << 8 | u32::from(*byte));
+        hash = (hash ^ rest).wrapping_mul(M);
+    }
+    hash = (hash ^ hash >> 13).wrapping_mul(M);
+    hash ^ hash >> 15
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_hash_as_kafka_hashes_them() {
+        // The values of Apache Kafka's own test of `Utils.murmur2`.
+        let cases = [("21", -973932308), ("foobar", -790332482), ("a-little-bit-long-string", -985981536)];
+        for (key, expected) in cases {
+            assert_eq!(murmur2(key.as_bytes()) as i32, expected, "{key}");
+        }
+    }
+}

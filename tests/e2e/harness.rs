@@ -1,0 +1,108 @@
+//! A directory, a pipeline file, a `weir` process, and ways to wait for what it does.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// What a test waits for comes within this time, or not at all.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A directory of one test.
+pub struct Bench {
+    dir: TempDir,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        Bench { dir: TempDir::new().unwrap() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        fs::write(self.path(name), text).unwrap();
+        self.path(name)
+    }
+
+    /// The lines of a file; none where it does not exist.
+    pub fn lines(&self, name: &str) -> Vec<String> {
+        let text = fs::read(self.path(name)).unwrap_or_default();
+        String::from_utf8(text).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// `weir` with arguments, in this directory.
+    pub fn weir(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        command.current_dir(self.dir.path()).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `weir` to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.weir(arguments).output().unwrap()
+    }
+
+    /// Starts `weir run` with what it says going to a file.
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        let log = fs::File::options().create(true).append(true).open(self.path("weir.log")).unwrap();
+        let mut command = self.weir(&[&["run"], arguments].concat());
+        let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        Running { child, log: self.path("weir.log") }
+    }
+}
+
+/// A `weir` process; killed when it is dropped.
+pub struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    pub fn kill(mut self) {
+        assert!(self.child.try_wait().unwrap().is_none(), "weir ended by itself: {}", self.said());
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Ends it by SIGTERM; returns its exit code.
+    pub fn terminate(mut self) -> i32 {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.child.wait().unwrap().code().expect("weir ended by a signal")
+    }
+
+    /// Waits until something is so, while `weir` is running.
+    pub fn until(&mut self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so() {
+            assert!(self.child.try_wait().unwrap().is_none(), "weir ended before {what}: {}", self.said());
+            assert!(Instant::now() < deadline, "{what} did not come in {PATIENCE:?}; weir said: {}", self.said());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port of the loopback interface that nobody has now.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+pub fn size(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |metadata| metadata.len())
+}

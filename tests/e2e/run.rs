@@ -1,0 +1,122 @@
+//! The main job, end to end: log lines in, parsed and filtered, JSON out.
+
+use crate::harness::Bench;
+
+const PIPELINE: &str = "
+version: 1
+sources:
+  auth: { type: file, paths: [auth.log] }
+pipelines:
+  invalid:
+    from: auth
+    steps:
+      - plugin: syslog-parser
+      - sql: SELECT host, message FROM input WHERE message LIKE '%Invalid user%'
+    to: out
+sinks:
+  out: { type: file, path: out.ndjson }
+";
+
+fn auth_log(lines: u32) -> String {
+    let line = |n: u32| match n % 5 {
+        0 => format!("Dec 10 06:{:02}:{:02} gate sshd[{n}]: Invalid user guest{n} from 192.0.2.7", n / 60 % 60, n % 60),
+        _ => format!("Dec 10 06:{:02}:{:02} gate sshd[{n}]: Connection closed by 192.0.2.7 [preauth]", n / 60 % 60, n % 60),
+    };
+    (0..lines).map(line).collect::<Vec<_>>().join("\r\n")
+}
+
+#[test]
+fn a_log_is_parsed_and_filtered_into_a_file() {
+    let bench = Bench::new();
+    bench.write("auth.log", &auth_log(2_000));
+    bench.write("weir.yaml", PIPELINE);
+    let output = bench.run(&["run", "--once", "weir.yaml"]);
+    assert!(output.status.success(), "{output:?}");
+    let lines = bench.lines("out.ndjson");
+    assert_eq!(lines.len(), 400);
+    assert_eq!(lines[1], r#"{"host":"gate","message":"Invalid user guest5 from 192.0.2.7"}"#);
+}
+
+#[test]
+fn running_once_again_adds_only_what_is_new() {
+    let bench = Bench::new();
+    bench.write("auth.log", &(auth_log(100) + "\n"));
+    bench.write("weir.yaml", PIPELINE);
+    assert!(bench.run(&["run", "--once", "weir.yaml"]).status.success());
+    assert!(bench.run(&["run", "--once", "weir.yaml"]).status.success());
+    assert_eq!(bench.lines("out.ndjson").len(), 20);
+    bench.write("auth.log", &(auth_log(200) + "\n"));
+    assert!(bench.run(&["run", "--once", "weir.yaml"]).status.success());
+    assert_eq!(bench.lines("out.ndjson").len(), 40);
+}
+
+#[test]
+fn the_summary_accounts_for_every_record() {
+    let bench = Bench::new();
+    bench.write("auth.log", &(auth_log(100) + "\n\n"));
+    bench.write("weir.yaml", PIPELINE);
+    let output = bench.run(&["run", "--once", "--json", "weir.yaml"]);
+    assert!(output.status.success(), "{output:?}");
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let invalid = &summary["pipelines"]["invalid"];
+    let counts = ["in", "out", "filtered", "dead"].map(|name| invalid[name].as_u64());
+    assert_eq!(counts, [Some(101), Some(20), Some(80), Some(1)], "{summary}");
+}
+
+#[test]
+fn a_follower_is_stopped_gracefully_and_goes_on_where_it_was() {
+    let bench = Bench::new();
+    bench.write("auth.log", &(auth_log(100) + "\n"));
+    bench.write("weir.yaml", PIPELINE);
+    for lines in [100, 300, 1_000] {
+        bench.write("auth.log", &(auth_log(lines) + "\n"));
+        let mut weir = bench.start(&["weir.yaml"]);
+        weir.until("the output", || bench.lines("out.ndjson").len() as u32 == lines / 5);
+        assert_eq!(weir.terminate(), 0);
+    }
+    assert_eq!(bench.lines("out.ndjson").len(), 200);
+}
+
+#[test]
+fn a_second_appliance_on_the_same_data_is_refused() {
+    let bench = Bench::new();
+    bench.write("auth.log", &(auth_log(10) + "\n"));
+    bench.write("weir.yaml", PIPELINE);
+    let mut weir = bench.start(&["weir.yaml"]);
+    weir.until("the output", || bench.lines("out.ndjson").len() == 2);
+    let second = bench.run(&["run", "weir.yaml"]);
+    assert_eq!(second.status.code(), Some(69), "{second:?}");
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert!(said.contains("in use by another process"), "{said}");
+}
+
+#[test]
+fn a_plugin_that_is_missing_or_refuses_its_configuration_is_a_configuration_error() {
+    let bench = Bench::new();
+    bench.write("auth.log", "");
+    for (from, to) in [("syslog-parser", "syslog-praser"), ("SELECT host", "SELEC host")] {
+        bench.write("weir.yaml", &PIPELINE.replace(from, to));
+        let output = bench.run(&["run", "--once", "weir.yaml"]);
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+    }
+}
+
+#[test]
+fn standard_input_flows_to_standard_output() {
+    let bench = Bench::new();
+    bench.write(
+        "weir.yaml",
+        "
+version: 1
+sources: { in: { type: stdin } }
+pipelines: { pass: { from: in, to: out } }
+sinks: { out: { type: stdout } }
+",
+    );
+    let input = "first\nsecond\r\n\nlast without newline";
+    bench.write("input", input);
+    let stdin = std::fs::File::open(bench.path("input")).unwrap();
+    let output = bench.weir(&["run", "--once", "weir.yaml"]).stdin(stdin).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "first\nsecond\n\nlast without newline\n");
+}
