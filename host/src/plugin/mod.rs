@@ -3,9 +3,21 @@
 //! [`step`] is what the pipeline sees: it runs batches through an instance, and when the instance traps it finds the
 //! record to blame. It knows instances only by the two traits here; the simulation has instances of its own.
 
+pub mod engine;
+pub mod instance;
+pub mod load;
 pub mod step;
 
+mod bindings;
+mod cache;
+mod limits;
+mod validate;
+
 use async_trait::async_trait;
+
+pub use engine::Engine;
+pub use instance::StepContext;
+pub use load::{LoadError, Plugin, World};
 
 use crate::record::{Batch, Reject};
 
@@ -47,8 +59,8 @@ pub enum Failure {
     /// It trapped: a panic, an access out of bounds, an exhausted stack.
     #[error("the plugin trapped: {0}")]
     Trap(String),
-    /// It used more time than a batch may.
-    #[error("the plugin used more than {limit_ms} ms for one batch")]
+    /// It used more time than a call may: a batch, or its start.
+    #[error("the plugin used more than {limit_ms} ms for one call")]
     Time {
         /// The limit.
         limit_ms: u64,
@@ -61,11 +73,9 @@ pub enum Failure {
         /// How it ended.
         trap: String,
     },
-    /// It answered with more bytes than the step may.
-    #[error("the plugin answered with {bytes} bytes for one batch, more than {limit_bytes}")]
+    /// It answered with more bytes than the step may. They are not even read, so nobody knows how many.
+    #[error("the plugin answered with more than {limit_bytes} bytes for one batch")]
     Output {
-        /// What it answered with.
-        bytes: usize,
         /// The limit.
         limit_bytes: usize,
     },
@@ -88,6 +98,12 @@ pub enum StartError {
     /// It failed while starting.
     #[error("{0}")]
     Failed(#[from] Failure),
+    /// The appliance runs as many instances as it can.
+    #[error("all {max} instances of plugins are in use: fewer steps or partitions are needed")]
+    Full {
+        /// How many there may be.
+        max: u32,
+    },
 }
 
 /// A running plugin of one step and one partition.

@@ -1,0 +1,129 @@
+//! The types of `wit/` as wasmtime reads and writes them in a guest's memory, and the names under which they stand there.
+//!
+//! Written by hand and not by `bindgen!`, for two reasons: lists go in as slices of the batch and come out as vectors, one
+//! copy each; and the log message stays in the guest until the host has decided to read it. Nothing is checked here beyond
+//! what the canonical ABI demands: `validate.rs` judges answers. A component whose functions have other types is refused
+//! when it is loaded (see `load.rs`).
+#![allow(unsafe_code)] // wasmtime's derives write `unsafe impl`; nothing unsafe is written by hand here.
+
+use wasmtime::component::{ComponentType, Lift, Lower};
+
+/// The interface that a plugin of the world `transform` exports.
+pub(super) const STEP: &str = "weir:plugin/step@0.1.0";
+/// The interface that a plugin of the world `sink` exports.
+pub(super) const DELIVERY: &str = "weir:plugin/delivery@0.1.0";
+/// The capability that is always granted.
+pub(super) const LOG: &str = "weir:plugin/log@0.1.0";
+/// Types alone; nothing is called there, so there is nothing to grant.
+pub(super) const TYPES: &str = "weir:plugin/types@0.1.0";
+
+/// A `batch` on its way into a guest.
+#[derive(Clone, Copy, ComponentType, Lower)]
+#[component(record)]
+pub(super) struct BatchIn<'a> {
+    pub(super) index: &'a [u32],
+    pub(super) meta: &'a [i64],
+    pub(super) data: &'a [u8],
+}
+
+/// A `batch` out of a guest: unchecked columns.
+#[derive(Debug, Clone, Default, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct BatchOut {
+    pub(super) index: Vec<u32>,
+    pub(super) meta: Vec<i64>,
+    pub(super) data: Vec<u8>,
+}
+
+/// A `context`.
+#[derive(Clone, Copy, ComponentType, Lower)]
+#[component(record)]
+pub(super) struct Context<'a> {
+    pub(super) pipeline: &'a str,
+    pub(super) step: &'a str,
+    pub(super) partition: u32,
+    pub(super) inputs: &'a [String],
+}
+
+/// A `config-error`.
+#[derive(Debug, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct ConfigError {
+    pub(super) path: String,
+    pub(super) message: String,
+}
+
+/// A `description`.
+#[derive(Debug, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct DescriptionOut {
+    pub(super) ports: Vec<String>,
+}
+
+/// A `reject`, unchecked.
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct RejectOut {
+    pub(super) index: u32,
+    pub(super) reason: String,
+    pub(super) retriable: bool,
+}
+
+/// A `replacement`, unchecked.
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct Replacement {
+    pub(super) origin: Vec<u32>,
+    pub(super) records: BatchOut,
+}
+
+/// An `answer`, unchecked.
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(variant)]
+pub(super) enum AnswerOut {
+    #[component(name = "unchanged")]
+    Unchanged,
+    #[component(name = "select")]
+    Select(Vec<u32>),
+    #[component(name = "replaced")]
+    Replaced(Replacement),
+}
+
+/// An `outcome`, unchecked.
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct OutcomeOut {
+    pub(super) answer: AnswerOut,
+    pub(super) rejects: Vec<RejectOut>,
+}
+
+/// A `level` of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift)]
+#[component(enum)]
+#[repr(u8)]
+#[expect(dead_code, reason = "wasmtime makes the cases from what stands in the guest's memory")]
+pub(super) enum Level {
+    #[component(name = "error")]
+    Error,
+    #[component(name = "warn")]
+    Warn,
+    #[component(name = "info")]
+    Info,
+    #[component(name = "debug")]
+    Debug,
+}
+
+/// Parameters of `init`, in both worlds.
+pub(super) type InitIn<'a> = (&'a str, Context<'a>);
+/// Result of `init` in the world `transform`.
+pub(super) type StepInitOut = (Result<DescriptionOut, ConfigError>,);
+/// Result of `init` in the world `sink`.
+pub(super) type DeliveryInitOut = (Result<(), ConfigError>,);
+/// Parameters of `process`.
+pub(super) type ProcessIn<'a> = (u32, BatchIn<'a>);
+/// Result of `process`.
+pub(super) type ProcessOut = (OutcomeOut,);
+/// Parameters of `write`.
+pub(super) type WriteIn<'a> = (&'a str, BatchIn<'a>, &'a [u32]);
+/// Result of `write`.
+pub(super) type WriteOut = (Vec<RejectOut>,);

@@ -1,0 +1,218 @@
+//! The one engine of the process: its settings, its ticker, and how a component becomes a [`Plugin`].
+//!
+//! Knows nothing of pipelines. What a plugin must look like stands in `load.rs`.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::hash::{Hash as _, Hasher};
+use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Weak};
+
+use blake3::Hash;
+use tokio::sync::Mutex;
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, Inlining, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+
+use super::cache::Cache;
+use super::limits::{CALL_STACK_BYTES, PARTS_MAX, STACK_BYTES_MAX, State, TABLE_ELEMENTS_MAX, TICK, Ticks, link_log};
+use super::load::{Compiled, Kind, LoadError, Plugin, Problem, kind};
+
+/// Instances of plugins that may run at once: (step, partition) pairs. Costs address space, not memory.
+pub const INSTANCES_MAX: u32 = 1_000;
+/// Address space of each linear memory: all of a 32-bit memory, so no access needs a check.
+const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
+/// Unmapped space behind each memory, which catches accesses with an offset.
+const MEMORY_GUARD_BYTES: u64 = 32 << 20;
+/// Slots of ended instances that are kept ready for the same plugin.
+const WARM_SLOTS_MAX: u32 = 16;
+
+/// Why the engine could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("the plugin engine cannot start on this machine: {0}")]
+pub struct EngineError(String);
+
+/// Compiles and runs plugins. Clones are the same engine; a process needs one.
+#[derive(Clone)]
+pub struct Engine(Arc<EngineInner>);
+
+struct EngineInner {
+    wasmtime: wasmtime::Engine,
+    linker: Linker<State>,
+    cache: Option<Cache>,
+    ticks: Ticks,
+    /// Plugins in use, so that steps of the same plugin share its code. Held while one is compiled: two tasks that want
+    /// the same plugin wait for one compilation.
+    loaded: Mutex<HashMap<Hash, Weak<Compiled>>>,
+    /// The ticker ends when this is dropped.
+    _ticker: mpsc::Sender<()>,
+}
+
+impl Engine {
+    /// Sets up the engine. Compiled plugins are kept in `cache_dir`, where one is given, for the next start.
+    pub fn new(cache_dir: Option<PathBuf>) -> Result<Self, EngineError> {
+        let failed = |error: wasmtime::Error| EngineError(format!("{error:#}"));
+        let wasmtime = wasmtime::Engine::new(&settings()).map_err(failed)?;
+        let mut linker = Linker::new(&wasmtime);
+        link_log(&mut linker).map_err(failed)?;
+        let ticks = Ticks::default();
+        let ticker = start_ticker(wasmtime.clone(), ticks.clone())?;
+        let cache = cache_dir.map(|directory| Cache::new(directory, settings_hash(&wasmtime)));
+        let loaded = Mutex::default();
+        Ok(Engine(Arc::new(EngineInner { wasmtime, linker, cache, ticks, loaded, _ticker: ticker })))
+    }
+
+    /// Makes a plugin of a component's bytes: from the cache, or compiled on a thread of its own. `name` is for errors.
+    pub async fn load(&self, name: &str, wasm: impl Into<Cow<'static, [u8]>>) -> Result<Plugin, LoadError> {
+        let refused = |problem| LoadError { plugin: name.to_owned(), problem };
+        let wasm = wasm.into();
+        let hash = blake3::hash(&wasm);
+        let mut loaded = self.0.loaded.lock().await;
+        let compiled = match loaded.get(&hash).and_then(Weak::upgrade) {
+            Some(compiled) => compiled,
+            None => Arc::new(self.prepare(name, wasm, hash).await.map_err(refused)?),
+        };
+        loaded.retain(|_, other| other.strong_count() > 0);
+        loaded.insert(hash, Arc::downgrade(&compiled));
+        Ok(Plugin::new(name, self.clone(), compiled))
+    }
+
+    async fn prepare(&self, name: &str, wasm: Cow<'static, [u8]>, hash: Hash) -> Result<Compiled, Problem> {
+        let size = wasm.len();
+        let (component, from_cache) = self.component(name, wasm, hash).await?;
+        let mut compiled = Compiled::check(&self.0.wasmtime, &self.0.linker, component, hash, size)?;
+        compiled.from_cache = from_cache;
+        Ok(compiled)
+    }
+
+    /// The component, and whether it came from the cache.
+    pub(super) async fn component(
+        &self,
+        name: &str,
+        wasm: Cow<'static, [u8]>,
+        hash: Hash,
+    ) -> Result<(Component, bool), Problem> {
+        match kind(&wasm) {
+            Kind::Component => {}
+            Kind::CoreModule => return Err(Problem::CoreModule),
+            Kind::Other => return Err(Problem::NotWasm),
+        }
+        let (engine, name) = (self.clone(), name.to_owned());
+        let compiling = tokio::task::spawn_blocking(move || engine.read_or_compile(&name, &wasm, hash));
+        compiling.await.map_err(|error| Problem::Invalid(format!("the compiler failed: {error}")))?
+    }
+
+    fn read_or_compile(&self, name: &str, wasm: &[u8], hash: Hash) -> Result<(Component, bool), Problem> {
+        if let Some(component) = self.read_cache(name, &hash) {
+            return Ok((component, true));
+        }
+        let component = Component::from_binary(&self.0.wasmtime, wasm)
+            .map_err(|error| Problem::Invalid(error.root_cause().to_string()))?;
+        if let Some(cache) = &self.0.cache {
+            let code = component.serialize().map_err(|error| Problem::Invalid(format!("{error:#}")))?;
+            if let Err(error) = cache.write(cache.key(&hash), &code) {
+                tracing::warn!(plugin = name, "the compiled plugin cannot be kept for the next start: {error}");
+            }
+        }
+        Ok((component, false))
+    }
+
+    fn read_cache(&self, name: &str, hash: &Hash) -> Option<Component> {
+        let cache = self.0.cache.as_ref()?;
+        let key = cache.key(hash);
+        let passed_over = |error: &dyn std::fmt::Display| {
+            tracing::warn!(plugin = name, file = %cache.path(key).display(), "compiled again: {error}");
+        };
+        let code = cache.read(key).inspect_err(|error| passed_over(error)).ok()??;
+        // SAFETY: wasmtime asks that these bytes were made by `Component::serialize`. The cache gives back only what its
+        // hash says was written under this key, and only from a file and a directory that no other user can write to;
+        // wasmtime itself checks that they were made by its version and for these settings and this processor.
+        #[allow(unsafe_code)]
+        let component = unsafe { Component::deserialize(&self.0.wasmtime, code) };
+        component.inspect_err(|error| passed_over(error)).ok()
+    }
+
+    /// What wasmtime calls the engine.
+    pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.0.wasmtime
+    }
+
+    /// The clock of all instances.
+    pub(super) fn ticks(&self) -> Ticks {
+        self.0.ticks.clone()
+    }
+}
+
+/// The settings that were measured to matter; ARCHITECTURE.md has the numbers.
+fn settings() -> Config {
+    let mut config = Config::new();
+    // A call is 3.4 to 4.5 times cheaper without the machinery of concurrent guests, which no plugin uses.
+    config.concurrency_support(false);
+    config.epoch_interruption(true);
+    config.cranelift_opt_level(OptLevel::Speed);
+    config.compiler_inlining(Inlining::Yes);
+    // Nothing of a computation may differ between machines: replays rest on that.
+    config.cranelift_nan_canonicalization(true);
+    config.relaxed_simd_deterministic(true);
+    config.wasm_memory64(false);
+    config.max_wasm_stack(STACK_BYTES_MAX);
+    config.async_stack_size(CALL_STACK_BYTES);
+    config.memory_reservation(MEMORY_RESERVATION_BYTES);
+    config.memory_guard_size(MEMORY_GUARD_BYTES);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+    config
+}
+
+fn pool() -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(INSTANCES_MAX)
+        .total_stacks(INSTANCES_MAX)
+        .total_memories(INSTANCES_MAX)
+        // A component is its own module and a few small ones that tie it together, each with a table or two.
+        .total_core_instances(INSTANCES_MAX.saturating_mul(4))
+        .total_tables(INSTANCES_MAX.saturating_mul(4))
+        .max_core_instances_per_component(PARTS_MAX as u32)
+        .max_memories_per_component(PARTS_MAX as u32)
+        .max_tables_per_component(PARTS_MAX as u32)
+        .table_elements(TABLE_ELEMENTS_MAX)
+        .max_memory_size(MEMORY_RESERVATION_BYTES as usize)
+        .max_unused_warm_slots(WARM_SLOTS_MAX);
+    pool
+}
+
+/// Interrupts running guests at each tick, until the other end of the channel is dropped.
+fn start_ticker(engine: wasmtime::Engine, ticks: Ticks) -> Result<mpsc::Sender<()>, EngineError> {
+    let (alive, ended) = mpsc::channel();
+    let tick = move || {
+        while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+            ticks.advance();
+            engine.increment_epoch();
+        }
+    };
+    std::thread::Builder::new()
+        .name("weir-ticker".into())
+        .spawn(tick)
+        .map_err(|error| EngineError(format!("its ticker thread does not start: {error}")))?;
+    Ok(alive)
+}
+
+/// A hash of all that code depends on beside the plugin: wasmtime's version, these settings, the processor.
+fn settings_hash(engine: &wasmtime::Engine) -> Hash {
+    let mut hasher = Blake(blake3::Hasher::new());
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    hasher.0.finalize()
+}
+
+/// Lets std's hashing feed blake3, whose result is the same in the next process.
+struct Blake(blake3::Hasher);
+
+impl Hasher for Blake {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        let hash = self.0.finalize();
+        hash.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+}

@@ -1,0 +1,279 @@
+//! Running plugins: one store per step and partition, and every call within its limits.
+//!
+//! A failed or abandoned call leaves an instance in an unknown state, so it is never called again: whoever has it starts
+//! a fresh one. Knows nothing of why a batch is run.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use wasmtime::component::{ComponentNamedList, Lift, Lower, TypedFunc};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
+
+use super::bindings::{BatchIn, ConfigError, Context, DeliveryInitOut, InitIn, ProcessIn, ProcessOut, StepInitOut};
+use super::bindings::{WriteIn, WriteOut};
+use super::engine::{Engine, INSTANCES_MAX};
+use super::limits::{Log, State, cut, on_tick, one_line};
+use super::load::Compiled;
+use super::validate;
+use super::{Description, Factory, Failure, Instance, Outcome, StartError};
+use crate::config::StepLimits;
+use crate::record::{Batch, Partition, Reject};
+
+/// Where a plugin is being used.
+#[derive(Debug, Clone)]
+pub struct StepContext {
+    /// The pipeline, or the sink.
+    pub pipeline: Arc<str>,
+    /// The step in it.
+    pub step: Arc<str>,
+    /// The partition that it serves.
+    pub partition: Partition,
+    /// The names of the pipeline's inputs, in the order of `from`.
+    pub inputs: Vec<Arc<str>>,
+}
+
+/// All that it takes to start an instance.
+pub(super) struct Setup {
+    engine: Engine,
+    compiled: Arc<Compiled>,
+    context: StepContext,
+    inputs: Vec<String>,
+    config: String,
+    limits: StepLimits,
+    log: Log,
+}
+
+impl Setup {
+    pub(super) fn new(
+        engine: &Engine,
+        compiled: Arc<Compiled>,
+        context: StepContext,
+        config: &serde_json::Value,
+        limits: StepLimits,
+    ) -> Self {
+        let log = Log::new(
+            context.pipeline.clone(),
+            context.step.clone(),
+            context.partition,
+            limits.log_rate_max,
+            engine.ticks(),
+        );
+        let config = if config.is_null() { "{}".into() } else { config.to_string() };
+        let inputs = context.inputs.iter().map(|input| input.to_string()).collect();
+        Setup { engine: engine.clone(), compiled, context, inputs, config, limits, log }
+    }
+
+    /// Starts an instance and finds its two functions.
+    async fn start<I, W, R>(&self) -> Result<(Guest, Functions<I, W, R>), StartError>
+    where
+        I: ComponentNamedList + Lift,
+        W: ComponentNamedList + Lower,
+        R: ComponentNamedList + Lift,
+    {
+        let state = State::new(self.limits.memory_bytes_max, self.log.clone());
+        let mut store = Store::new(self.engine.wasmtime(), state);
+        store.limiter(|state| &mut state.budget);
+        store.epoch_deadline_callback(on_tick);
+        store.set_hostcall_fuel(self.limits.output_bytes_max);
+        let mut guest = Guest { store, limits: self.limits.clone(), is_spent: false };
+        guest.begin();
+        let instance = match self.compiled.pre.instantiate_async(&mut guest.store).await {
+            Ok(instance) => instance,
+            Err(error) if error.is::<PoolConcurrencyLimitError>() => {
+                return Err(StartError::Full { max: INSTANCES_MAX });
+            }
+            Err(error) => return Err(guest.failure_of_start(&error).into()),
+        };
+        let typed = |error: wasmtime::Error| StartError::Failed(Failure::Answer(format!("{error:#}")));
+        let init = instance.get_typed_func(&mut guest.store, self.compiled.init).map_err(typed)?;
+        let work = instance.get_typed_func(&mut guest.store, self.compiled.work).map_err(typed)?;
+        Ok((guest, Functions { init, work }))
+    }
+
+    /// The parameters of `init`.
+    fn init(&self) -> InitIn<'_> {
+        let StepContext { pipeline, step, partition, .. } = &self.context;
+        (&self.config, Context { pipeline, step, partition: partition.0, inputs: &self.inputs })
+    }
+}
+
+struct Functions<I, W, R> {
+    init: TypedFunc<InitIn<'static>, I>,
+    work: TypedFunc<W, R>,
+}
+
+/// A running guest and what its calls may use.
+struct Guest {
+    store: Store<State>,
+    limits: StepLimits,
+    /// A call failed, or was abandoned while it ran.
+    is_spent: bool,
+}
+
+impl Guest {
+    /// Calls a function. On an error, and where the future is dropped before it is done, the guest is spent.
+    async fn call<P, R>(&mut self, function: TypedFunc<P, R>, params: P) -> Result<R, Failure>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        R: ComponentNamedList + Lift + Send + Sync + 'static,
+    {
+        if self.is_spent {
+            return Err(Failure::Trap("an earlier call into this instance failed".into()));
+        }
+        self.is_spent = true;
+        self.begin();
+        let answer = function.call_async(&mut self.store, params).await.map_err(|error| self.failure(&error))?;
+        self.is_spent = false;
+        Ok(answer)
+    }
+
+    /// Passes on a judged answer. A guest that broke the contract is spent.
+    fn judged<T>(&mut self, judged: Result<T, Failure>) -> Result<T, Failure> {
+        self.is_spent = judged.is_err();
+        judged
+    }
+
+    fn begin(&mut self) {
+        self.store.data_mut().budget.begin(self.limits.batch_time_max);
+        self.store.set_epoch_deadline(1);
+    }
+
+    /// Instantiation fails without a trap where the memory that the component begins with is too much already.
+    fn failure_of_start(&self, error: &wasmtime::Error) -> Failure {
+        let budget = &self.store.data().budget;
+        if budget.memory_refused() && !budget.time_is_up() {
+            return Failure::Memory { limit_bytes: self.limits.memory_bytes_max, trap: describe(error) };
+        }
+        match self.failure(error) {
+            // No answer was given yet, so none can be wrong.
+            Failure::Answer(text) => Failure::Trap(text),
+            failure => failure,
+        }
+    }
+
+    fn failure(&self, error: &wasmtime::Error) -> Failure {
+        let budget = &self.store.data().budget;
+        if budget.time_is_up() {
+            return Failure::Time { limit_ms: self.limits.batch_time_max.as_millis() as u64 };
+        }
+        match (error.is::<Trap>(), budget.memory_refused()) {
+            (true, true) => Failure::Memory { limit_bytes: self.limits.memory_bytes_max, trap: describe(error) },
+            (true, false) => Failure::Trap(describe(error)),
+            (false, _) if is_output_exhausted(error) => Failure::Output { limit_bytes: self.limits.output_bytes_max },
+            (false, _) => Failure::Answer(describe(error)),
+        }
+    }
+}
+
+/// Whether the guest handed over more bytes than its allowance. wasmtime keeps the error's type to itself, so it is known
+/// by its words; a test holds them.
+fn is_output_exhausted(error: &wasmtime::Error) -> bool {
+    error.root_cause().to_string().contains("fuel allocated for hostcalls has been exhausted")
+}
+
+/// The cause, and where in the guest it happened as far as the guest has names.
+fn describe(error: &wasmtime::Error) -> String {
+    const FRAMES_MAX: usize = 5;
+    let cause = error.root_cause().to_string();
+    let mut text = cause.strip_prefix("wasm trap: ").unwrap_or(&cause).to_owned();
+    if let Some(trace) = error.downcast_ref::<WasmBacktrace>() {
+        let names = trace.frames().iter().filter_map(|frame| frame.func_name());
+        for (n, name) in names.take(FRAMES_MAX).enumerate() {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{}{}", if n == 0 { ", in " } else { " < " }, cut(name));
+        }
+    }
+    cut(&one_line(&text)).to_owned()
+}
+
+fn columns(batch: &Batch) -> BatchIn<'_> {
+    let (index, meta, data) = batch.columns();
+    BatchIn { index, meta, data }
+}
+
+fn config_error(error: ConfigError) -> StartError {
+    StartError::Config { path: cut(&error.path).to_owned(), message: cut(&error.message).to_owned() }
+}
+
+/// Starts instances of a transform for one step and partition.
+pub struct TransformFactory(Setup);
+
+impl TransformFactory {
+    pub(super) fn new(setup: Setup) -> Self {
+        TransformFactory(setup)
+    }
+
+    /// How many log messages of its instances were dropped because there were too many.
+    pub fn log_dropped(&self) -> u64 {
+        self.0.log.dropped()
+    }
+
+    /// Starts an instance, as [`Factory::start`] does, with its own type.
+    pub async fn start_transform(&self) -> Result<(TransformInstance, Description), StartError> {
+        let (mut guest, functions) = self.0.start::<StepInitOut, ProcessIn<'static>, ProcessOut>().await?;
+        let (described,) = guest.call(functions.init, self.0.init()).await?;
+        let description = validate::description(described.map_err(config_error)?.ports)?;
+        Ok((TransformInstance { guest, process: functions.work, ports: description.ports.len() }, description))
+    }
+}
+
+#[async_trait]
+impl Factory for TransformFactory {
+    async fn start(&self) -> Result<(Box<dyn Instance>, Description), StartError> {
+        let (instance, description) = self.start_transform().await?;
+        Ok((Box::new(instance), description))
+    }
+}
+
+/// A running transform.
+pub struct TransformInstance {
+    guest: Guest,
+    process: TypedFunc<ProcessIn<'static>, ProcessOut>,
+    ports: usize,
+}
+
+#[async_trait]
+impl Instance for TransformInstance {
+    async fn process(&mut self, input: u32, batch: &Batch) -> Result<Outcome, Failure> {
+        let (raw,) = self.guest.call(self.process, (input, columns(batch))).await?;
+        self.guest.judged(validate::outcome(raw, batch, self.ports))
+    }
+}
+
+/// Starts instances of a sink plugin for one sink and partition.
+pub struct SinkFactory(Setup);
+
+impl SinkFactory {
+    pub(super) fn new(setup: Setup) -> Self {
+        SinkFactory(setup)
+    }
+
+    /// How many log messages of its instances were dropped because there were too many.
+    pub fn log_dropped(&self) -> u64 {
+        self.0.log.dropped()
+    }
+
+    /// A fresh instance, configured.
+    pub async fn start(&self) -> Result<SinkInstance, StartError> {
+        let (mut guest, functions) = self.0.start::<DeliveryInitOut, WriteIn<'static>, WriteOut>().await?;
+        let (configured,) = guest.call(functions.init, self.0.init()).await?;
+        configured.map_err(config_error)?;
+        Ok(SinkInstance { guest, write: functions.work })
+    }
+}
+
+/// A running sink plugin.
+pub struct SinkInstance {
+    guest: Guest,
+    write: TypedFunc<WriteIn<'static>, WriteOut>,
+}
+
+impl SinkInstance {
+    /// Delivers a batch that was read from `source`; the ordinals say which of its input record's outputs each record
+    /// is. Returns the records that were refused, by ascending index, once all others are confirmed.
+    pub async fn write(&mut self, source: &str, batch: &Batch, ordinals: &[u32]) -> Result<Vec<Reject>, Failure> {
+        let (raw,) = self.guest.call(self.write, (source, columns(batch), ordinals)).await?;
+        self.guest.judged(validate::rejects(raw, batch.len()))
+    }
+}

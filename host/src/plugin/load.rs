@@ -1,0 +1,349 @@
+//! What a component must be to be a plugin, and what is said of one that is not.
+
+use std::sync::Arc;
+
+use blake3::Hash;
+use serde::Serialize;
+use wasmtime::component::types::{ComponentFunc, ComponentInstance, ComponentItem};
+use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Linker, Lower};
+
+use super::bindings::{DELIVERY, LOG, STEP, TYPES};
+use super::bindings::{DeliveryInitOut, InitIn, ProcessIn, ProcessOut, StepInitOut, WriteIn, WriteOut};
+use super::engine::Engine;
+use super::instance::{Setup, SinkFactory, StepContext, TransformFactory};
+use super::limits::{State, cut};
+use crate::config::StepLimits;
+
+/// What a plugin is for; see `wit/worlds.wit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum World {
+    /// It turns records into records: a step.
+    Transform,
+    /// It delivers records: a sink.
+    Sink,
+}
+
+impl std::fmt::Display for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            World::Transform => "transform",
+            World::Sink => "sink",
+        })
+    }
+}
+
+/// Why a plugin cannot be used. An operator has to act: trying again changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("plugin {plugin}: {problem}")]
+pub struct LoadError {
+    /// Its name.
+    pub plugin: String,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
+/// What is wrong with something that should be a plugin, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// Not WebAssembly.
+    #[error("it is not WebAssembly: expected a component, a file that begins with the bytes 00 61 73 6d")]
+    NotWasm,
+    /// WebAssembly, but no component.
+    #[error(
+        "it is a core module, expected a component: build it for wasm32-unknown-unknown with `-C linker=wasm-component-ld`, \
+         or wrap it with `wasm-tools component new`"
+    )]
+    CoreModule,
+    /// A component that is broken, or uses what this version does not know.
+    #[error("it is not a valid component: {0}")]
+    Invalid(String),
+    /// A component for something else.
+    #[error(
+        "it has no world of Weir: expected the export {STEP} (a step) or {DELIVERY} (a sink), found {}",
+        list(exports)
+    )]
+    NoWorld {
+        /// What it exports.
+        exports: Vec<String>,
+    },
+    /// A plugin for another version of the contract.
+    #[error(
+        "it was built for {found}, and this version of Weir runs {expected}: build it with the SDK of this version"
+    )]
+    Version {
+        /// What it exports.
+        found: String,
+        /// What is expected.
+        expected: &'static str,
+    },
+    /// Both a step and a sink.
+    #[error("it exports both {STEP} (a step) and {DELIVERY} (a sink): make two plugins of it")]
+    TwoWorlds,
+    /// It wants what it was not granted.
+    #[error("it imports {}, which it was not granted{}", list(imports), advice(imports))]
+    NotGranted {
+        /// What it wants.
+        imports: Vec<String>,
+    },
+    /// A function of its world has other parameters or results.
+    #[error("its function {function} does not have the type that this version of Weir expects: {detail}")]
+    Type {
+        /// Interface and function.
+        function: String,
+        /// What was expected and what came.
+        detail: String,
+    },
+    /// A sink used as a step, or the other way around.
+    #[error("it is a {found}, expected a {expected}")]
+    WrongWorld {
+        /// What it is.
+        found: World,
+        /// What it is used as.
+        expected: World,
+    },
+}
+
+fn list(names: &[String]) -> String {
+    const SHOWN_MAX: usize = 12;
+    let more = names.len().saturating_sub(SHOWN_MAX);
+    let shown = names.iter().take(SHOWN_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match (shown.is_empty(), more) {
+        (true, _) => "nothing".into(),
+        (false, 0) => shown,
+        (false, more) => format!("{shown} and {more} more"),
+    }
+}
+
+fn advice(imports: &[String]) -> &'static str {
+    let wants = |prefix: &str| imports.iter().any(|name| name.starts_with(prefix));
+    if wants("wasi:") {
+        ": plugins reach no files, sockets, environment or clock of the host; build it for wasm32-unknown-unknown"
+    } else if wants("weir:plugin/") {
+        ": this version of Weir does not have it; build the plugin with the SDK of this version"
+    } else {
+        ": a plugin may import weir:plugin/log@0.1.0 alone"
+    }
+}
+
+/// What a file holds, by its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    CoreModule,
+    Component,
+    Other,
+}
+
+/// Tells components from core modules: after the magic, a version and a layer, 0 for a module and 1 for a component.
+pub(super) fn kind(bytes: &[u8]) -> Kind {
+    match bytes.first_chunk::<8>() {
+        Some([0, b'a', b's', b'm', _, _, 0, 0]) => Kind::CoreModule,
+        Some([0, b'a', b's', b'm', _, _, 1, 0]) => Kind::Component,
+        _ => Kind::Other,
+    }
+}
+
+/// The names of a component's imports and exports.
+pub(super) struct Names {
+    pub(super) imports: Vec<String>,
+    pub(super) exports: Vec<String>,
+}
+
+impl Names {
+    pub(super) fn of(engine: &wasmtime::Engine, component: &Component) -> Self {
+        let ty = component.component_type();
+        let name = |name: &str| cut(name).to_owned();
+        let imports = ty.imports(engine).map(|(import, _)| name(import)).collect();
+        let exports = ty.exports(engine).map(|(export, _)| name(export)).collect();
+        Names { imports, exports }
+    }
+
+    /// The world that the exports make.
+    pub(super) fn world(&self) -> Result<World, Problem> {
+        let exports = |name: &str| self.exports.iter().any(|export| export == name);
+        match (exports(STEP), exports(DELIVERY)) {
+            (true, true) => Err(Problem::TwoWorlds),
+            (true, false) => Ok(World::Transform),
+            (false, true) => Ok(World::Sink),
+            (false, false) => Err(self.other_version().unwrap_or(Problem::NoWorld { exports: self.exports.clone() })),
+        }
+    }
+
+    fn other_version(&self) -> Option<Problem> {
+        let interface = |name: &'static str| name.split_once('@').map_or(name, |(interface, _)| interface);
+        [STEP, DELIVERY].into_iter().find_map(|expected| {
+            let found = self.exports.iter().find(|name| name.split('@').next() == Some(interface(expected)))?;
+            Some(Problem::Version { found: found.clone(), expected })
+        })
+    }
+
+    /// Refuses what no plugin is granted.
+    pub(super) fn granted(&self) -> Result<(), Problem> {
+        let wanted = self.imports.iter().filter(|name| ![LOG, TYPES].contains(&name.as_str()));
+        let imports: Vec<String> = wanted.cloned().collect();
+        if imports.is_empty() { Ok(()) } else { Err(Problem::NotGranted { imports }) }
+    }
+}
+
+/// A component that was found to be a plugin.
+pub(super) struct Compiled {
+    pub(super) pre: InstancePre<State>,
+    pub(super) world: World,
+    pub(super) init: ComponentExportIndex,
+    /// `process` of a transform, `write` of a sink.
+    pub(super) work: ComponentExportIndex,
+    pub(super) from_cache: bool,
+    names: Names,
+    hash: Hash,
+    size: usize,
+}
+
+impl Compiled {
+    /// Checks all that can be checked before an instance is started.
+    pub(super) fn check(
+        engine: &wasmtime::Engine,
+        linker: &Linker<State>,
+        component: Component,
+        hash: Hash,
+        size: usize,
+    ) -> Result<Self, Problem> {
+        let names = Names::of(engine, &component);
+        let world = names.world()?;
+        names.granted()?;
+        let exported = Exported { engine, component: &component };
+        let (init, work) = match world {
+            World::Transform => (
+                exported.function::<InitIn<'_>, StepInitOut>(STEP, "init")?,
+                exported.function::<ProcessIn<'_>, ProcessOut>(STEP, "process")?,
+            ),
+            World::Sink => (
+                exported.function::<InitIn<'_>, DeliveryInitOut>(DELIVERY, "init")?,
+                exported.function::<WriteIn<'_>, WriteOut>(DELIVERY, "write")?,
+            ),
+        };
+        let pre = linker.instantiate_pre(&component).map_err(|error| Problem::Type {
+            function: LOG.to_owned(),
+            detail: cut(&format!("{error:#}")).to_owned(),
+        })?;
+        Ok(Compiled { pre, world, init, work, from_cache: false, names, hash, size })
+    }
+}
+
+/// The exports of a component.
+struct Exported<'a> {
+    engine: &'a wasmtime::Engine,
+    component: &'a Component,
+}
+
+impl Exported<'_> {
+    fn function<P, R>(&self, interface: &str, name: &str) -> Result<ComponentExportIndex, Problem>
+    where
+        P: ComponentNamedList + Lower,
+        R: ComponentNamedList + Lift,
+    {
+        let problem = |detail: String| Problem::Type { function: format!("{interface}#{name}"), detail };
+        let ty = self.component.component_type();
+        let instance: ComponentInstance = match ty.get_export(self.engine, interface).map(|export| export.ty) {
+            Some(ComponentItem::ComponentInstance(instance)) => instance,
+            _ => return Err(problem("the export is not an interface".into())),
+        };
+        let function: ComponentFunc = match instance.get_export(self.engine, name).map(|export| export.ty) {
+            Some(ComponentItem::ComponentFunc(function)) => function,
+            _ => return Err(problem("it is missing".into())),
+        };
+        function.typecheck::<P, R>(&ty.instance_type()).map_err(|error| problem(format!("{error:#}")))?;
+        let interface = self.component.get_export_index(None, interface);
+        let index = interface.and_then(|interface| self.component.get_export_index(Some(&interface), name));
+        index.ok_or_else(|| problem("it is missing".into()))
+    }
+}
+
+/// A loaded plugin, ready to be used by any number of steps and sinks. Clones share the code.
+#[derive(Clone)]
+pub struct Plugin {
+    name: Arc<str>,
+    engine: Engine,
+    compiled: Arc<Compiled>,
+}
+
+impl Plugin {
+    pub(super) fn new(name: &str, engine: Engine, compiled: Arc<Compiled>) -> Self {
+        Plugin { name: name.into(), engine, compiled }
+    }
+
+    /// The name under which it was loaded.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it is for.
+    pub fn world(&self) -> World {
+        self.compiled.world
+    }
+
+    /// The interfaces that it imports.
+    pub fn imports(&self) -> &[String] {
+        &self.compiled.names.imports
+    }
+
+    /// The interfaces that it exports.
+    pub fn exports(&self) -> &[String] {
+        &self.compiled.names.exports
+    }
+
+    /// The blake3 hash of the component, in hexadecimal.
+    pub fn hash(&self) -> String {
+        self.compiled.hash.to_hex().to_string()
+    }
+
+    /// The bytes of the component.
+    pub fn size(&self) -> usize {
+        self.compiled.size
+    }
+
+    /// Whether it was compiled by an earlier process.
+    pub fn is_from_cache(&self) -> bool {
+        self.compiled.from_cache
+    }
+
+    /// Uses it as a step. Fails with [`Problem::WrongWorld`] where it is no transform.
+    pub fn transform(
+        &self,
+        context: StepContext,
+        config: serde_json::Value,
+        limits: StepLimits,
+    ) -> Result<TransformFactory, LoadError> {
+        Ok(TransformFactory::new(self.set_up(World::Transform, context, config, limits)?))
+    }
+
+    /// Uses it as a sink. Fails with [`Problem::WrongWorld`] where it is none.
+    pub fn sink(
+        &self,
+        context: StepContext,
+        config: serde_json::Value,
+        limits: StepLimits,
+    ) -> Result<SinkFactory, LoadError> {
+        Ok(SinkFactory::new(self.set_up(World::Sink, context, config, limits)?))
+    }
+
+    fn set_up(
+        &self,
+        expected: World,
+        context: StepContext,
+        config: serde_json::Value,
+        limits: StepLimits,
+    ) -> Result<Setup, LoadError> {
+        let found = self.world();
+        if found != expected {
+            let problem = Problem::WrongWorld { found, expected };
+            return Err(LoadError { plugin: self.name.to_string(), problem });
+        }
+        Ok(Setup::new(&self.engine, self.compiled.clone(), context, &config, limits))
+    }
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugin").field("name", &self.name).field("world", &self.world()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,128 @@
+//! Guests for tests and benches: small components written as text, and the ones that `cargo xtask plugins --test` builds.
+//!
+//! A guest as text does one thing to its caller's face: lengths that no memory holds, answers that contradict each
+//! other. What takes a real program is in `tests/guests/hostile`.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Each test file uses its part of it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use serde_json::Value;
+use weir::config::StepLimits;
+use weir::plugin::instance::TransformFactory;
+use weir::plugin::{Engine, Plugin, StepContext};
+use weir::record::{Batch, Offset, Partition, Record, Timestamp};
+
+/// The texts that make a component of the world `transform`. See `step.wat.in` for what they may use.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Text<'a> {
+    /// Component level: imports.
+    pub imports: &'a str,
+    /// Component level, inside of the core module's instantiation.
+    pub with: &'a str,
+    /// Module level: imports, functions, data.
+    pub code: &'a str,
+    /// Instructions of `init`.
+    pub init: &'a str,
+    /// Instructions of `process`.
+    pub process: &'a str,
+}
+
+impl Text<'_> {
+    /// The component's bytes.
+    pub fn component(&self) -> Vec<u8> {
+        let text = include_str!("step.wat.in")
+            .replace("(;IMPORTS;)", self.imports)
+            .replace("(;WITH;)", self.with)
+            .replace("(;CODE;)", self.code)
+            .replace("(;INIT;)", self.init)
+            .replace("(;PROCESS;)", self.process);
+        wat::parse_str(text).expect("the text is a component")
+    }
+}
+
+/// A guest that answers `process` as these instructions write it.
+pub fn answering(process: &str) -> Vec<u8> {
+    Text { process, ..Text::default() }.component()
+}
+
+/// The import of the log, for a guest that calls it as `$log` (level, pointer, length).
+pub const LOG: Text<'static> = Text {
+    imports: r#"
+      (type $log-types (instance
+        (type $level-def (enum "error" "warn" "info" "debug")) (export "level" (type $level (eq $level-def)))
+        (export "write" (func (param "level" $level) (param "message" string)))))
+      (import "weir:plugin/log@0.1.0" (instance $log (type $log-types)))
+      (core module $memory-of-log (memory (export "memory") 2))
+      (core instance $log-memory (instantiate $memory-of-log))
+      (alias core export $log-memory "memory" (core memory $shared))
+      (core func $log-write (canon lower (func $log "write") (memory $shared)))
+      (core instance $log-core (export "write" (func $log-write)))"#,
+    with: r#"(with "log" (instance $log-core)) (with "shared" (instance $log-memory))"#,
+    code: r#"
+      (import "log" "write" (func $log (param i32 i32 i32)))
+      (import "shared" "memory" (memory $shared 2))"#,
+    init: "",
+    process: "",
+};
+
+/// The engine that all tests of a process share.
+pub fn engine() -> Engine {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    ENGINE.get_or_init(|| Engine::new(None).expect("the engine starts")).clone()
+}
+
+/// Small limits, so that tests reach them soon.
+pub fn limits() -> StepLimits {
+    StepLimits {
+        memory_bytes_max: 16 << 20,
+        batch_time_max: Duration::from_millis(200),
+        output_bytes_max: 1 << 20,
+        log_rate_max: 5,
+        retries: 0,
+    }
+}
+
+pub fn context() -> StepContext {
+    StepContext {
+        pipeline: "pipeline".into(),
+        step: "step".into(),
+        partition: Partition(0),
+        inputs: vec![Arc::from("input")],
+    }
+}
+
+pub async fn load(wasm: Vec<u8>) -> Plugin {
+    engine().load("guest", wasm).await.expect("the guest is a plugin")
+}
+
+pub async fn factory(wasm: Vec<u8>, config: Value, limits: StepLimits) -> TransformFactory {
+    load(wasm).await.transform(context(), config, limits).expect("the guest is a transform")
+}
+
+/// Records with these values, offsets from 100 on.
+pub fn batch<V: AsRef<[u8]>>(values: &[V]) -> Batch {
+    let mut batch = Batch::default();
+    for (offset, value) in (100..).zip(values) {
+        let record = Record::of(value.as_ref(), Timestamp(1_000));
+        batch.push(&Record { offset: Offset(offset), ..record });
+    }
+    batch
+}
+
+/// A component from tests/guests.
+pub fn built(name: &str) -> Vec<u8> {
+    let directory = std::env::var_os("WEIR_TEST_PLUGINS").map(PathBuf::from).unwrap_or_else(|| {
+        panic!("WEIR_TEST_PLUGINS names no directory of built guests: `cargo xtask test` builds them and sets it")
+    });
+    let path = directory.join(name).with_extension("wasm");
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask plugins --test`", path.display()))
+}
+
+/// The resident memory of this process in bytes.
+pub fn resident_bytes() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    let pages: usize = statm.split_whitespace().nth(1).expect("a second number").parse().expect("a number");
+    pages * 4096
+}
