@@ -1,5 +1,9 @@
 //! Where records leave: one file per system.
 
+pub mod file;
+pub mod lines;
+pub mod stdout;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
