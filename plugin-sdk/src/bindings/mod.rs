@@ -1,0 +1,31 @@
+//! The bindings of each world, generated from `wit/` by `cargo run -p weir-bindgen` and committed.
+//!
+//! Nothing here is written by hand, and nothing here is for authors: the traits and types of the crate are.
+
+#[allow(
+    missing_docs,
+    unsafe_code,
+    unused_qualifications,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "generated: it moves pointers across the boundary, as the canonical ABI asks"
+)]
+#[rustfmt::skip]
+pub mod transform;
+
+#[allow(
+    missing_docs,
+    unsafe_code,
+    unused_qualifications,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "generated: it moves pointers across the boundary, as the canonical ABI asks"
+)]
+#[rustfmt::skip]
+pub mod sink;
+
+pub use transform::weir::plugin::{log, types};

@@ -1,0 +1,92 @@
+//! Reads a plugin's configuration, and names the setting that is wrong.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_path_to_error::Segment;
+
+use crate::ConfigError;
+
+/// The configuration of a plugin that has nothing to configure: any setting is refused.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoConfig {}
+
+/// Reads a configuration.
+///
+/// It is read by way of a tree, because places in the JSON text would mean nothing to the operator, who wrote YAML.
+pub(crate) fn read<C: DeserializeOwned>(text: &str) -> Result<C, ConfigError> {
+    let tree: Value = serde_json::from_str(text)
+        .map_err(|error| ConfigError::from(format_args!("expected the configuration as JSON: {error}")))?;
+    serde_path_to_error::deserialize(tree).map_err(|error| {
+        let parts: Vec<_> = error.path().iter().filter_map(part).collect();
+        ConfigError::at(parts.join("."), error.inner())
+    })
+}
+
+fn part(segment: &Segment) -> Option<String> {
+    match segment {
+        Segment::Seq { index } => Some(index.to_string()),
+        Segment::Map { key } => Some(key.clone()),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Fields {
+        #[expect(dead_code, reason = "only its reading is tested")]
+        fields: Vec<Field>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Field {
+        #[expect(dead_code, reason = "only its reading is tested")]
+        name: String,
+        #[expect(dead_code, reason = "only its reading is tested")]
+        #[serde(default)]
+        width: u8,
+    }
+
+    fn refuse<C: DeserializeOwned + std::fmt::Debug>(text: &str) -> (String, String) {
+        let error = read::<C>(text).expect_err("must be refused");
+        (error.path().to_owned(), error.message().to_owned())
+    }
+
+    #[test]
+    fn a_wrong_key_names_itself_and_the_known_ones() {
+        let (path, message) = refuse::<Fields>(r#"{"fields": [{"name": "a"}, {"nane": "b"}]}"#);
+        assert_eq!(path, "fields.1.nane");
+        assert_eq!(message, "unknown field `nane`, expected `name` or `width`");
+    }
+
+    #[test]
+    fn a_wrong_value_is_found_by_its_path() {
+        let (path, message) = refuse::<Fields>(r#"{"fields": [{"name": "a", "width": 300}]}"#);
+        assert_eq!((path.as_str(), message.as_str()), ("fields.0.width", "invalid value: integer `300`, expected u8"));
+    }
+
+    #[test]
+    fn a_missing_key_is_named() {
+        assert_eq!(refuse::<Fields>("{}"), (String::new(), "missing field `fields`".to_owned()));
+    }
+
+    #[test]
+    fn whoever_has_no_settings_refuses_any() {
+        assert!(read::<NoConfig>("{}").is_ok());
+        let (path, message) = refuse::<NoConfig>(r#"{"verbose": true}"#);
+        assert_eq!((path.as_str(), message.as_str()), ("verbose", "unknown field `verbose`, there are no fields"));
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused_as_a_whole() {
+        let (path, message) = refuse::<NoConfig>("{");
+        assert_eq!(path, "");
+        assert!(message.starts_with("expected the configuration as JSON"), "{message}");
+    }
+}
