@@ -80,9 +80,14 @@ impl Engine {
     async fn prepare(&self, name: &str, wasm: Cow<'static, [u8]>, hash: Hash) -> Result<Compiled, Problem> {
         let size = wasm.len();
         let (component, from_cache) = self.component(name, wasm, hash).await?;
-        let mut compiled = Compiled::check(&self.0.wasmtime, &self.0.linker, component, hash, size)?;
+        let mut compiled = self.check(component, hash, size)?;
         compiled.from_cache = from_cache;
         Ok(compiled)
+    }
+
+    /// Checks that a component is a plugin.
+    pub(super) fn check(&self, component: Component, hash: Hash, size: usize) -> Result<Compiled, Problem> {
+        Compiled::check(&self.0.wasmtime, &self.0.linker, component, hash, size)
     }
 
     /// The component, and whether it came from the cache.

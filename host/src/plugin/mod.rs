@@ -3,7 +3,9 @@
 //! [`step`] is what the pipeline sees: it runs batches through an instance, and when the instance traps it finds the
 //! record to blame. It knows instances only by the two traits here; the simulation has instances of its own.
 
+pub mod catalog;
 pub mod engine;
+pub mod inspect;
 pub mod instance;
 pub mod load;
 pub mod step;
@@ -15,6 +17,7 @@ mod validate;
 
 use async_trait::async_trait;
 
+pub use catalog::Catalog;
 pub use engine::Engine;
 pub use instance::StepContext;
 pub use load::{LoadError, Plugin, World};
