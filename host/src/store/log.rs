@@ -14,6 +14,9 @@ use crate::record::{Batch, Offset, Partition, Timestamp};
 /// is never cut: one alone may be larger.
 pub(super) const STORED_BATCH_BYTES_MAX: usize = 1 << 20;
 
+/// The bytes that the names in one key may have together. File paths are the longest of them.
+const NAMES_BYTES_MAX: usize = 16 * 1024;
+
 /// What an encoded batch has beside its columns: version and number of records.
 const ENCODING_HEAD_BYTES: usize = 8;
 /// What a record takes in the index and meta columns.
@@ -63,6 +66,12 @@ impl Trim {
     pub fn lets_go(&self, bounds: &Bounds, front: &Stored) -> bool {
         let unread = self.unread.is_some_and(|unread| front.end > unread);
         !unread && (self.is_too_old(front.at) || bounds.is_full(&self.retention))
+    }
+
+    /// Whether the first batch has to be looked at: it may be too old, or there is too much, and not all is unread.
+    pub fn concerns(&self, bounds: &Bounds) -> bool {
+        let some_read = self.unread.is_none_or(|unread| unread > bounds.start);
+        bounds.start < bounds.end && some_read && (self.retention.age_ms.is_some() || bounds.is_full(&self.retention))
     }
 
     fn is_too_old(&self, at: Timestamp) -> bool {
@@ -154,17 +163,30 @@ pub(super) fn check_start(stream: &str, partition: Partition, from: Offset, boun
     Ok(from < bounds.end)
 }
 
-/// Checks the sizes of state changes.
-pub(super) fn check_state(change: &StateChange) -> Result<(), Error> {
-    let check = |what: &str, bytes: usize, max: usize| {
-        if bytes <= max {
-            return Ok(());
-        }
-        let table = &change.table;
-        Err(Error::TooLarge { what: format!("{what} in table {} of step {}", table.table, table.step), bytes, max })
-    };
-    check("a key", change.key.len(), STATE_KEY_BYTES_MAX)?;
-    check("a value", change.value.as_ref().map_or(0, |value| value.len()), STATE_VALUE_BYTES_MAX)
+/// Checks the sizes of everything but records.
+pub(super) fn check_sizes(changes: &Changes) -> Result<(), Error> {
+    for (key, _) in &changes.positions {
+        check_names(&[&key.owner, &key.input])?;
+    }
+    for StateChange { table, key, value } in &changes.state {
+        check_names(&[&table.pipeline, &table.step, &table.table])?;
+        let place = || format!("in table {} of step {}", table.table, table.step);
+        check_size(|| format!("a key {}", place()), key.len(), STATE_KEY_BYTES_MAX)?;
+        let value_bytes = value.as_ref().map_or(0, |value| value.len());
+        check_size(|| format!("a value {}", place()), value_bytes, STATE_VALUE_BYTES_MAX)?;
+    }
+    Ok(())
+}
+
+/// Checks names that together are to be one key.
+pub(super) fn check_names(names: &[&str]) -> Result<(), Error> {
+    let bytes = names.iter().map(|name| name.len()).sum();
+    let what = || format!("the name {}...", names.concat().chars().take(80).collect::<String>());
+    check_size(what, bytes, NAMES_BYTES_MAX)
+}
+
+fn check_size(what: impl FnOnce() -> String, bytes: usize, max: usize) -> Result<(), Error> {
+    if bytes <= max { Ok(()) } else { Err(Error::TooLarge { what: what(), bytes, max }) }
 }
 
 /// What a stream is once a setting was applied to it: partitions are never taken away.

@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::log::{Reading, Stored, Trim, adapt, check_start, check_state, merge, no_partition, place, without_front};
+use super::log::{
+    Reading, Stored, Trim, adapt, check_names, check_sizes, check_start, merge, no_partition, place, without_front,
+};
 use super::{Appended, Bounds, Changes, Error, PositionKey, Store, StreamName, StreamSpec, TableId};
 use crate::record::{Batch, Offset, Partition, Position, Timestamp};
 
@@ -111,7 +113,7 @@ impl Contents {
 
     fn check(&self, changes: &Changes) -> Result<(), Error> {
         changes.appends.iter().try_for_each(|append| self.log(&append.stream, append.partition).map(drop))?;
-        changes.state.iter().try_for_each(check_state)
+        check_sizes(changes)
     }
 
     fn apply(&mut self, group: &[Changes], now: Timestamp) -> Result<Vec<Appended>, Error> {
@@ -164,6 +166,7 @@ impl Log {
 #[async_trait]
 impl Store for MemoryStore {
     async fn create_stream(&self, spec: &StreamSpec) -> Result<(), Error> {
+        check_names(&[&spec.name])?;
         let mut contents = self.open()?;
         let existing = contents.streams.remove(&spec.name);
         let spec = adapt(existing.as_ref().map(|existing| &existing.spec), spec);

@@ -235,7 +235,8 @@ impl fmt::Display for PositionKey {
 /// Only the [`committer`] calls [`Store::commit`], one group at a time; everything else may be called from anywhere.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Makes a stream, or adds partitions to one, or changes its retention. Durable on return.
+    /// Makes a stream, or adds partitions to one, or changes its retention. Durable on return. Partitions are never taken
+    /// away: where there are more than the setting says, they stay.
     async fn create_stream(&self, spec: &StreamSpec) -> Result<(), Error>;
 
     /// All streams, by name.
