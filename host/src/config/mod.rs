@@ -3,14 +3,38 @@
 //! What leaves this module is checked: every name that is referred to exists, every number is in range. So the rest of
 //! the engine takes these types as facts.
 
+mod build;
+mod check;
+mod conflicts;
+mod load;
+mod names;
+mod paths;
+mod read;
+pub mod report;
+mod secret;
+pub mod shape;
+mod suggest;
+mod units;
+mod view;
+mod yaml;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use load::{Loaded, Origin, Overrides, StepOwner, load};
+pub use report::{Look, Place, Problem, Report};
+pub use secret::Secret;
+
 use crate::record::Timestamp;
 use crate::store::StreamSpec;
+
+/// Whether colours may be used on a terminal: not where NO_COLOR is set to anything (no-color.org).
+pub fn color_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
 
 /// A validated pipeline file or directory.
 #[derive(Debug, Clone)]
@@ -19,6 +43,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Plugin directories, first match wins; the stock plugins in the binary come last.
     pub plugins: Vec<PathBuf>,
+    /// Passwords and tokens by name.
+    pub secrets: BTreeMap<Arc<str>, Secret>,
     /// Sources by name.
     pub sources: BTreeMap<Arc<str>, Source>,
     /// Pipelines by name.

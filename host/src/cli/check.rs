@@ -1,0 +1,95 @@
+//! `weir check`: says what is wrong with a pipeline file, without a network and without running it.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+
+use crate::config::{self, Config, Look, Overrides, Report};
+use crate::store::DEAD_LETTERS;
+
+/// Columns of a report where no terminal tells.
+const WIDTH: usize = 100;
+
+/// What `weir check` is told.
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// A pipeline file, or a directory of them
+    pub path: PathBuf,
+    /// A directory with plugins, searched before those of the file; may be given again
+    #[arg(long = "plugins", value_name = "DIR")]
+    pub plugins: Vec<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a command prints, and how it ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Printed {
+    /// The exit code: 0, 64 (usage), 69 (something is unavailable) or 78 (configuration).
+    pub code: u8,
+    /// For standard output.
+    pub stdout: String,
+    /// For standard error.
+    pub stderr: String,
+}
+
+/// Checks, prints and gives the exit code.
+pub async fn run(args: CheckArgs) -> u8 {
+    let color = io::stderr().is_terminal() && config::color_wanted();
+    let printed = check(&args, Look { color, width: WIDTH }).await;
+    // Whoever closed the pipe wants no more; the exit code still tells.
+    let _ = io::stdout().write_all(printed.stdout.as_bytes());
+    let _ = io::stderr().write_all(printed.stderr.as_bytes());
+    printed.code
+}
+
+/// Checks, and gives what is to be printed.
+pub async fn check(args: &CheckArgs, look: Look) -> Printed {
+    let overrides = Overrides { data: None, plugins: args.plugins.clone() };
+    let loaded = config::load(&args.path, &overrides);
+    let (config, report) = match loaded {
+        Ok(loaded) => (Some(loaded.config), Report::new(loaded.warnings)),
+        Err(report) => (None, report),
+    };
+    let counts = config.filter(|_| report.exit_code() == 0).as_ref().map(Counts::of);
+    if args.json { json(&report, counts) } else { text(&report, counts, look) }
+}
+
+fn json(report: &Report, counts: Option<Counts>) -> Printed {
+    let mut object = report.to_json();
+    if let (Some(counts), Some(fields)) = (counts, object.as_object_mut()) {
+        fields.extend(counts.0.map(|(name, count)| (format!("{name}s"), count.into())));
+    }
+    Printed { code: report.exit_code(), stdout: format!("{object}\n"), stderr: String::new() }
+}
+
+fn text(report: &Report, counts: Option<Counts>, look: Look) -> Printed {
+    let stdout = counts.map(|counts| counts.line()).unwrap_or_default();
+    let mut stderr = report.render(look);
+    if report.exit_code() != 0 {
+        stderr.push_str(&format!("{report}\n"));
+    }
+    Printed { code: report.exit_code(), stdout, stderr }
+}
+
+/// How many there are of each.
+struct Counts([(&'static str, usize); 5]);
+
+impl Counts {
+    fn of(config: &Config) -> Self {
+        let own = |name: &str| name != DEAD_LETTERS && !config.sources.contains_key(name);
+        Counts([
+            ("source", config.sources.len()),
+            ("pipeline", config.pipelines.len()),
+            ("step", config.pipelines.values().map(|pipeline| pipeline.steps.len()).sum()),
+            ("stream", config.streams.keys().filter(|name| own(name)).count()),
+            ("sink", config.sinks.len()),
+        ])
+    }
+
+    fn line(&self) -> String {
+        let plural = |count: usize| if count == 1 { "" } else { "s" };
+        let words = self.0.map(|(name, count)| format!("{count} {name}{}", plural(count)));
+        format!("ok: {}\n", words.join(", "))
+    }
+}

@@ -1,0 +1,237 @@
+//! A file that was found right, as settings.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::paths::{resolve, resolve_pattern};
+use super::shape;
+use super::view::{Result, View};
+use super::yaml::{Node, Value};
+use super::{
+    Config, DemoSource, FileSink, FileSource, FileStart, Limits, LineFormat, Pipeline, Rotate, Secret, Sink, Source,
+    StdinSource, StdoutSink, Step, StepLimits, SyslogSource, TlsListener,
+};
+use crate::store::{DEAD_LETTERS, Retention, StreamSpec};
+
+/// The plugin that an `sql` step is short for.
+const SQL_PLUGIN: &str = "sql";
+/// Its setting that takes the statement.
+pub const SQL_STATEMENT: &str = "statement";
+/// The port of a step whose records go on.
+pub const MAIN_PORT: &str = "main";
+
+/// Settings from a merged file. Fails only where the file was not checked before.
+pub fn config(root: &Node, base: &Path) -> Result<Config> {
+    let view = View { node: Some(root), shape: &shape::ROOT, base };
+    let sources = view.named("sources", |_, node| source(view, node))?;
+    let pipelines = view.named("pipelines", |_, node| pipeline(view.of(Some(node), &shape::PIPELINE)))?;
+    let sinks = view.named("sinks", |_, node| sink(view, node))?;
+    let streams = streams(view, &sources, &pipelines, &sinks)?;
+    Ok(Config {
+        data: view.path("data")?,
+        plugins: view.texts("plugins").into_iter().map(|path| resolve(base, path)).collect(),
+        secrets: view.named("secrets", |_, node| secret(view, node))?,
+        sources,
+        pipelines,
+        streams,
+        sinks,
+        limits: Limits {
+            task_bytes_in_flight_max: view.group("limits", &shape::LIMITS).number("task_bytes_in_flight_max")?,
+        },
+    })
+}
+
+fn secret(view: View<'_>, node: &Node) -> Result<Secret> {
+    if node.get("env").is_some() {
+        let env = View { node: Some(node), shape: &shape::SECRET_ENV, ..view };
+        return env.text("env").map(Secret::Env);
+    }
+    View { node: Some(node), shape: &shape::SECRET_FILE, ..view }.path("file").map(Secret::File)
+}
+
+fn source(view: View<'_>, node: &Node) -> Result<Source> {
+    let of = |shape| View { node: Some(node), shape, ..view };
+    match node.get("type").and_then(Node::text) {
+        Some("file") => file_source(of(&shape::FILE_SOURCE)).map(Source::File),
+        Some("stdin") => stdin_source(of(&shape::STDIN_SOURCE)).map(Source::Stdin),
+        Some("syslog") => syslog_source(of(&shape::SYSLOG_SOURCE)).map(Source::Syslog),
+        Some("demo") => demo_source(of(&shape::DEMO_SOURCE)).map(Source::Demo),
+        _ => Err(view.unread("sources")),
+    }
+}
+
+fn file_source(view: View<'_>) -> Result<FileSource> {
+    let patterns = |key| view.texts(key).into_iter().map(|text| resolve_pattern(view.base, text)).collect();
+    Ok(FileSource {
+        paths: patterns("path"),
+        exclude: patterns("exclude"),
+        start: match view.text("start")?.as_str() {
+            "end" => FileStart::End,
+            _ => FileStart::Beginning,
+        },
+        line_bytes_max: view.number("line_bytes_max")?,
+        scan: view.duration("scan")?,
+    })
+}
+
+fn stdin_source(view: View<'_>) -> Result<StdinSource> {
+    Ok(StdinSource { line_bytes_max: view.number("line_bytes_max")? })
+}
+
+fn syslog_source(view: View<'_>) -> Result<SyslogSource> {
+    Ok(SyslogSource {
+        udp: view.address_or_none("udp")?,
+        tcp: view.address_or_none("tcp")?,
+        tls: view.has("tls").then(|| tls(view.group("tls", &shape::TLS))).transpose()?,
+        message_bytes_max: view.number("message_bytes_max")?,
+        connections_max: view.number("connections_max")?,
+    })
+}
+
+fn tls(view: View<'_>) -> Result<TlsListener> {
+    Ok(TlsListener {
+        address: view.address_or_none("address")?.ok_or_else(|| view.unread("address"))?,
+        certificate: view.path("certificate")?,
+        key: view.path("key")?,
+        client_ca: view.has("client_ca").then(|| view.path("client_ca")).transpose()?,
+    })
+}
+
+fn demo_source(view: View<'_>) -> Result<DemoSource> {
+    Ok(DemoSource {
+        seed: view.number("seed")?,
+        rate: view.number_or_none("rate")?,
+        count: view.number_or_none("count")?,
+        start: view.time_or_none("start")?,
+    })
+}
+
+/// All streams: declared ones, and those that need no entry of their own: dead letters, what a `to` names, and the
+/// intakes of listeners.
+fn streams(
+    view: View<'_>,
+    sources: &BTreeMap<Arc<str>, Source>,
+    pipelines: &BTreeMap<Arc<str>, Pipeline>,
+    sinks: &BTreeMap<Arc<str>, Sink>,
+) -> Result<BTreeMap<Arc<str>, StreamSpec>> {
+    let mut streams = view.named("streams", |name, node| stream(name, view.of(Some(node), &shape::STREAM)))?;
+    let written = pipelines.values().flat_map(|pipeline| pipeline.to.iter().chain(pipeline.ports.values().flatten()));
+    let dead_letters: Arc<str> = DEAD_LETTERS.into();
+    for name in written.filter(|name| !sinks.contains_key(*name)).chain([&dead_letters]) {
+        if !streams.contains_key(name) {
+            streams.insert(name.clone(), stream(name, view.of(None, &shape::STREAM))?);
+        }
+    }
+    for (name, source) in sources {
+        let shape = match source {
+            Source::Stdin(_) => &shape::STDIN_SOURCE,
+            Source::Syslog(_) => &shape::SYSLOG_SOURCE,
+            Source::File(_) | Source::Demo(_) => continue,
+        };
+        let node = view.get("sources").and_then(|sources| sources.get(name));
+        let retention = retention(view.of(node, shape))?;
+        streams.insert(name.clone(), StreamSpec { name: name.clone(), partitions: 1, retention });
+    }
+    Ok(streams)
+}
+
+fn stream(name: &Arc<str>, view: View<'_>) -> Result<StreamSpec> {
+    Ok(StreamSpec { name: name.clone(), partitions: view.number("partitions")?, retention: retention(view)? })
+}
+
+/// The retention that stands in a group: an age alone, or a group of age and bytes.
+fn retention(view: View<'_>) -> Result<Retention> {
+    let node = view.get("retention");
+    let is_group = |node: &&Node| matches!(node.value, Value::Map(_));
+    let group = view.of(node.filter(is_group), &shape::RETENTION);
+    let age = if node.is_some() && group.node.is_none() { view.age("retention")? } else { group.age("age")? };
+    let age_ms = age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+    Ok(Retention { age_ms, bytes_max: group.number("bytes")? })
+}
+
+fn pipeline(view: View<'_>) -> Result<Pipeline> {
+    let (mut to, mut ports) = (view.names("to"), BTreeMap::new());
+    for entry in view.get("to").map(Node::entries).unwrap_or_default() {
+        let names = entry.value.texts().into_iter().map(|(name, _)| name.into()).collect();
+        if entry.key == MAIN_PORT {
+            to = names;
+        } else {
+            ports.insert(entry.key.as_str().into(), names);
+        }
+    }
+    Ok(Pipeline { from: view.names("from"), steps: steps(view)?, to, ports })
+}
+
+fn steps(view: View<'_>) -> Result<Vec<Step>> {
+    let mut used: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+    let mut steps = Vec::new();
+    for node in view.get("steps").map(Node::elements).unwrap_or_default() {
+        let mut step = step(view, node)?;
+        let times = used.entry(step.plugin.clone()).or_default();
+        *times += 1;
+        if *times > 1 {
+            step.name = format!("{}-{times}", step.plugin).into();
+        }
+        steps.push(step);
+    }
+    Ok(steps)
+}
+
+/// A step of any of its forms: a plugin's name, a statement, or a group of keys.
+fn step(view: View<'_>, node: &Node) -> Result<Step> {
+    if let Some(plugin) = node.text() {
+        return plugin_step(plugin, serde_json::json!({}), view.of(None, &shape::STEP_LIMITS));
+    }
+    let limits = view.of(node.get("limits"), &shape::STEP_LIMITS);
+    if node.get("sql").is_some() {
+        let statement = View { node: Some(node), shape: &shape::SQL_STEP, ..view }.text("sql")?;
+        return plugin_step(SQL_PLUGIN, serde_json::json!({ SQL_STATEMENT: statement }), limits);
+    }
+    let plugin = View { node: Some(node), shape: &shape::PLUGIN_STEP, ..view }.text("plugin")?;
+    let config = node.get("config").map_or_else(|| serde_json::json!({}), Node::to_json);
+    plugin_step(&plugin, config, limits)
+}
+
+fn plugin_step(plugin: &str, config: serde_json::Value, limits: View<'_>) -> Result<Step> {
+    let plugin: Arc<str> = plugin.into();
+    Ok(Step { name: plugin.clone(), plugin, config, limits: step_limits(limits)? })
+}
+
+fn step_limits(view: View<'_>) -> Result<StepLimits> {
+    Ok(StepLimits {
+        memory_bytes_max: view.number("memory_bytes_max")?,
+        batch_time_max: view.duration("batch_time_max")?,
+        output_bytes_max: view.number("output_bytes_max")?,
+        log_rate_max: view.number("log_rate_max")?,
+        retries: view.number("retries")?,
+    })
+}
+
+fn sink(view: View<'_>, node: &Node) -> Result<Sink> {
+    match node.get("type").and_then(Node::text) {
+        Some("stdout") => {
+            let view = View { node: Some(node), shape: &shape::STDOUT_SINK, ..view };
+            Ok(Sink::Stdout(StdoutSink { format: format(view)? }))
+        }
+        Some("file") => file_sink(View { node: Some(node), shape: &shape::FILE_SINK, ..view }).map(Sink::File),
+        _ => step(view, node).map(Sink::Plugin),
+    }
+}
+
+fn file_sink(view: View<'_>) -> Result<FileSink> {
+    let rotate = view.group("rotate", &shape::ROTATE);
+    Ok(FileSink {
+        path: view.path("path")?,
+        format: format(view)?,
+        rotate: Rotate {
+            bytes: rotate.number_or_none("bytes")?,
+            every: rotate.duration_or_none("every")?,
+            keep: rotate.number_or_none("keep")?,
+        },
+    })
+}
+
+fn format(view: View<'_>) -> Result<LineFormat> {
+    Ok(if view.text("format")? == "record" { LineFormat::Record } else { LineFormat::Value })
+}

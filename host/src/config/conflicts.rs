@@ -1,0 +1,158 @@
+//! Settings that are right on their own and cannot hold together: two users of one address, of one file, of stdin.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use super::build::MAIN_PORT;
+use super::report::{Place, Problem};
+use super::shape;
+use super::yaml::{Entry, Node, Value};
+
+/// Every conflict of a merged file, whose relative paths begin at `base`.
+pub fn problems(root: &Node, base: &Path) -> Vec<Problem> {
+    let sources = root.get("sources").map(Node::entries).unwrap_or_default();
+    let sinks = root.get("sinks").map(Node::entries).unwrap_or_default();
+    let mut problems = listeners(sources);
+    problems.extend(stdin(sources));
+    problems.extend(silent_syslog(sources));
+    problems.extend(shared_files(sinks, base));
+    problems.extend(own_output(sources, sinks, base));
+    problems.extend(no_main_port(root));
+    problems
+}
+
+/// The records of the main port have to go somewhere: none is dropped because a file forgot it.
+fn no_main_port(root: &Node) -> Vec<Problem> {
+    let pipelines = root.get("pipelines").map(Node::entries).unwrap_or_default();
+    let outputs = pipelines.iter().filter_map(|entry| entry.value.entry("to"));
+    let without = outputs.filter(|to| matches!(to.value.value, Value::Map(_)) && to.value.get(MAIN_PORT).is_none());
+    let problem = |to: &Entry| {
+        Problem::error("missing-key", format!("`to` does not say where the records of the port `{MAIN_PORT}` go"))
+            .at(&to.place, "no `main`")
+            .help(format!("add `{MAIN_PORT}: SINK`; records that pass the last step leave it there"))
+    };
+    without.map(problem).collect()
+}
+
+fn of_type<'a>(entries: &'a [Entry], word: &str) -> impl Iterator<Item = &'a Entry> {
+    entries.iter().filter(move |entry| entry.value.get("type").and_then(Node::text) == Some(word))
+}
+
+/// Where something listens, and by which protocol.
+struct Listening<'a> {
+    protocol: &'static str,
+    address: SocketAddr,
+    place: &'a Place,
+}
+
+fn listeners(sources: &[Entry]) -> Vec<Problem> {
+    let listening: Vec<Listening<'_>> = of_type(sources, "syslog").flat_map(|entry| listening(&entry.value)).collect();
+    let mut problems = Vec::new();
+    for (at, later) in listening.iter().enumerate() {
+        let earlier = listening.iter().take(at).find(|earlier| collide(earlier, later));
+        problems.extend(earlier.map(|earlier| {
+            Problem::error("address-in-use", format!("two listeners on {} {}", later.protocol, later.address))
+                .at(later.place, "cannot listen here too")
+                .at(earlier.place, &format!("listens on {}", earlier.address))
+        }));
+    }
+    problems
+}
+
+fn listening(source: &Node) -> Vec<Listening<'_>> {
+    let tls = source.get("tls").and_then(|tls| tls.get("address"));
+    let all = [("UDP", source.get("udp")), ("TCP", source.get("tcp")), ("TCP", tls)];
+    let known = all.into_iter().filter_map(|(protocol, node)| Some((protocol, node?)));
+    let parsed = known.filter_map(|(protocol, node)| {
+        Some(Listening { protocol, address: node.text()?.parse().ok()?, place: &node.place })
+    });
+    parsed.collect()
+}
+
+/// Whether the second `bind` would fail. Port 0 is a new port each time; an address of all interfaces takes in every
+/// other, and the one of IPv6 takes in those of IPv4.
+fn collide(one: &Listening<'_>, other: &Listening<'_>) -> bool {
+    let (a, b) = (one.address.ip(), other.address.ip());
+    let covers = |all: IpAddr, ip: IpAddr| all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4());
+    let same_port = one.address.port() == other.address.port() && one.address.port() != 0;
+    one.protocol == other.protocol && same_port && (a == b || covers(a, b) || covers(b, a))
+}
+
+fn silent_syslog(sources: &[Entry]) -> Vec<Problem> {
+    // A key that is not known may be a misspelt listener: that is told already.
+    let clear =
+        |entry: &&Entry| entry.value.entries().iter().all(|entry| shape::SYSLOG_SOURCE.key(&entry.key).is_some());
+    let silent = of_type(sources, "syslog")
+        .filter(|entry| ["udp", "tcp", "tls"].iter().all(|key| entry.value.get(key).is_none()));
+    let problem = |entry: &Entry| {
+        Problem::error("no-listener", format!("the syslog source `{}` listens nowhere", entry.key))
+            .at(&entry.place, "no `udp`, `tcp` or `tls`")
+            .help("give it an address: `tcp: 0.0.0.0:514`, `udp: 0.0.0.0:514`, or `tls: {address: ..., certificate: ..., key: ...}`")
+    };
+    silent.filter(clear).map(problem).collect()
+}
+
+fn stdin(sources: &[Entry]) -> Vec<Problem> {
+    let mut all = of_type(sources, "stdin");
+    let Some(first) = all.next() else { return Vec::new() };
+    let problem = |entry: &Entry| {
+        Problem::error("stdin-twice", "there is one standard input, so one source can read it")
+            .at(&entry.place, "reads it too")
+            .at(&first.place, "reads it already")
+            .help(format!("let both pipelines read `{}`", first.key))
+    };
+    all.map(problem).collect()
+}
+
+/// The files that sinks write, with the place of the setting.
+fn written<'a>(sinks: &'a [Entry], base: &Path) -> Vec<(&'a str, PathBuf, &'a Place)> {
+    let path = |entry: &'a Entry| {
+        let node = entry.value.get("path")?;
+        Some((entry.key.as_str(), super::paths::resolve(base, node.text()?), &node.place))
+    };
+    of_type(sinks, "file").filter_map(path).collect()
+}
+
+fn shared_files(sinks: &[Entry], base: &Path) -> Vec<Problem> {
+    let written = written(sinks, base);
+    let mut problems = Vec::new();
+    for (at, (name, path, place)) in written.iter().enumerate() {
+        let earlier = written.iter().take(at).find(|(other, earlier, _)| earlier == path && other != name);
+        problems.extend(earlier.map(|(other, _, there)| {
+            Problem::error("file-shared", format!("the sinks `{other}` and `{name}` write to one file"))
+                .at(place, "the same file")
+                .at(there, "written here already")
+                .help(format!("let both pipelines write to `{other}`, or give `{name}` a file of its own"))
+        }));
+    }
+    problems
+}
+
+/// A source that matches a sink's file would read what it caused to be written.
+fn own_output(sources: &[Entry], sinks: &[Entry], base: &Path) -> Vec<Problem> {
+    let written = written(sinks, base);
+    let mut problems = Vec::new();
+    for source in of_type(sources, "file") {
+        let matches = |key: &str, path: &Path| {
+            let patterns = source.value.get(key).map(Node::texts).unwrap_or_default();
+            let found = patterns.into_iter().find(|(text, _)| {
+                glob::Pattern::new(&super::paths::resolve_pattern(base, text))
+                    .is_ok_and(|pattern| pattern.matches_path(path))
+            });
+            found.map(|(_, place)| place)
+        };
+        for (sink, path, place) in &written {
+            let Some(read) = matches("path", path).filter(|_| matches("exclude", path).is_none()) else { continue };
+            problems.push(
+                Problem::warning(
+                    "reads-own-output",
+                    format!("the source `{}` reads the file that the sink `{sink}` writes", source.key),
+                )
+                .at(read, "reads it")
+                .at(place, "writes it")
+                .help("leave the file out by `exclude`, or write it to another directory"),
+            );
+        }
+    }
+    problems
+}

@@ -1,0 +1,461 @@
+//! The shape of a pipeline file as tables: every key with its kind, default and meaning.
+//!
+//! The one place that knows which keys there are. The check of a file, its reading and the published JSON Schema all
+//! follow these tables.
+
+use std::ops::RangeInclusive;
+
+/// A group of keys.
+#[derive(Debug)]
+pub struct Shape {
+    /// What it describes, with its article: `a file source`.
+    pub what: &'static str,
+    /// Its meaning, a sentence.
+    pub doc: &'static str,
+    /// The keys that it may have.
+    pub keys: &'static [Key],
+}
+
+/// A key of a group.
+#[derive(Debug)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// What its value may be.
+    pub kind: Kind,
+    /// What holds where it is left out.
+    pub need: Need,
+    /// Its meaning, a sentence.
+    pub doc: &'static str,
+}
+
+/// What holds where a key is left out.
+#[derive(Debug, Clone, Copy)]
+pub enum Need {
+    /// It cannot be left out.
+    Required,
+    /// Nothing; the doc line says what that means.
+    Optional,
+    /// This value, written as in a file.
+    Default(&'static str),
+}
+
+/// What a value may be.
+#[derive(Debug)]
+pub enum Kind {
+    /// The version of this format.
+    Version,
+    /// This word.
+    Word(&'static str),
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Any text but an empty one.
+    Text,
+    /// The name of a source, stream, sink or plugin.
+    Name,
+    /// The path of a file or directory, relative to the pipeline file.
+    Path,
+    /// A path, or a pattern of paths.
+    Pattern,
+    /// A whole number.
+    Number(RangeInclusive<u64>),
+    /// Bytes.
+    Size(RangeInclusive<u64>),
+    /// A duration; the bounds are milliseconds.
+    Duration(RangeInclusive<u64>),
+    /// A duration, or `forever`; the bounds are milliseconds.
+    Age(RangeInclusive<u64>),
+    /// An IP address and a port.
+    Address,
+    /// A time with its zone.
+    Time,
+    /// Any keys and values: they are for a plugin.
+    Free,
+    /// A list, perhaps an empty one.
+    List(&'static Kind),
+    /// One, or a list of at least one, none of them twice.
+    OneOrMany(&'static Kind),
+    /// Names of the user's choice, each with a value; and what such a name stands for, without an article.
+    Named(&'static Kind, &'static str),
+    /// A group of keys.
+    Group(&'static Shape),
+    /// A group of keys, whose first key says which.
+    Variants(&'static str, &'static [Variant]),
+    /// One of two, told apart by whether it is one value, a list or a group of keys.
+    Either(&'static Kind, &'static Kind),
+    /// A key that is known, and that this version can do nothing with; the text says what holds instead.
+    Unsupported(&'static str),
+}
+
+/// One of several groups of keys.
+#[derive(Debug)]
+pub struct Variant {
+    /// The key that tells it from the others.
+    pub key: &'static str,
+    /// The value of that key, where the key alone does not tell.
+    pub word: Option<&'static str>,
+    /// The keys.
+    pub shape: &'static Shape,
+}
+
+impl Shape {
+    /// The key of this name.
+    pub fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+}
+
+const fn key(name: &'static str, kind: Kind, need: Need, doc: &'static str) -> Key {
+    Key { name, kind, need, doc }
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+const SECOND: u64 = 1_000;
+const HOUR: u64 = 3_600 * SECOND;
+const YEARS_100: u64 = 24 * HOUR * 36_525;
+
+use Need::{Default, Optional, Required};
+
+/// The whole file.
+pub static ROOT: Shape = Shape {
+    what: "a pipeline file",
+    doc: "A pipeline file of Weir.",
+    keys: &[
+        key("version", Kind::Version, Required, "The version of this format: 1."),
+        key("data", Kind::Path, Default("weir-data"), "Where streams, positions and compiled plugins are kept."),
+        key(
+            "plugins",
+            Kind::OneOrMany(&Kind::Path),
+            Optional,
+            "Directories with plugins; the stock plugins come after them.",
+        ),
+        key(
+            "secrets",
+            Kind::Named(&Kind::Variants(SECRET, SECRETS), "secret"),
+            Optional,
+            "Passwords and tokens by name, kept outside this file.",
+        ),
+        key(
+            "sources",
+            Kind::Named(&Kind::Variants("source", SOURCES), "source"),
+            Optional,
+            "Where records enter, by name.",
+        ),
+        key(
+            "streams",
+            Kind::Named(&Kind::Group(&STREAM), "stream"),
+            Optional,
+            "Settings of streams, by name. A stream named in a `to` needs none.",
+        ),
+        key("pipelines", Kind::Named(&Kind::Group(&PIPELINE), "pipeline"), Required, "Chains of steps, by name."),
+        key("sinks", Kind::Named(&Kind::Variants("sink", SINKS), "sink"), Optional, "Where records leave, by name."),
+        key("limits", Kind::Group(&LIMITS), Optional, "Bounds of the whole appliance."),
+        key(
+            "tests",
+            Kind::Unsupported("no fixture would be run, so a file with tests is not accepted"),
+            Optional,
+            "Not supported by this version.",
+        ),
+    ],
+};
+
+/// Bounds of the appliance.
+pub static LIMITS: Shape = Shape {
+    what: "the group `limits`",
+    doc: "Bounds of the whole appliance.",
+    keys: &[key(
+        "task_bytes_in_flight_max",
+        Kind::Size(MIB..=64 * GIB),
+        Default("32MiB"),
+        "Bytes of records that each task may hold between reading and commit.",
+    )],
+};
+
+/// What a value under `secrets` describes; such a value is never shown.
+pub const SECRET: &str = "secret";
+
+static SECRETS: &[Variant] =
+    &[Variant { key: "file", word: None, shape: &SECRET_FILE }, Variant { key: "env", word: None, shape: &SECRET_ENV }];
+
+/// A secret in a file.
+pub static SECRET_FILE: Shape = Shape {
+    what: "a secret in a file",
+    doc: "A secret in a file; a newline at its end is left out.",
+    keys: &[key("file", Kind::Path, Required, "The file that holds it.")],
+};
+
+/// A secret in the environment.
+pub static SECRET_ENV: Shape = Shape {
+    what: "a secret in the environment",
+    doc: "A secret in an environment variable.",
+    keys: &[key("env", Kind::Text, Required, "The name of the environment variable.")],
+};
+
+/// The types of sources.
+pub static SOURCES: &[Variant] = &[
+    Variant { key: "type", word: Some("file"), shape: &FILE_SOURCE },
+    Variant { key: "type", word: Some("stdin"), shape: &STDIN_SOURCE },
+    Variant { key: "type", word: Some("syslog"), shape: &SYSLOG_SOURCE },
+    Variant { key: "type", word: Some("demo"), shape: &DEMO_SOURCE },
+];
+
+const LINE_BYTES: Kind = Kind::Size(16..=256 * MIB);
+static RETENTION_AGE: Kind = Kind::Age(SECOND..=YEARS_100);
+static RETENTION_GROUP: Kind = Kind::Group(&RETENTION);
+const INTAKE_RETENTION: Key = key(
+    "retention",
+    Kind::Either(&RETENTION_AGE, &RETENTION_GROUP),
+    Optional,
+    "What the intake stream keeps: an age, or `{age, bytes}`; as for a stream.",
+);
+
+/// Lines of files.
+pub static FILE_SOURCE: Shape = Shape {
+    what: "a file source",
+    doc: "Lines of files, followed as they grow and rotate.",
+    keys: &[
+        key("type", Kind::Word("file"), Required, "The type of source."),
+        key(
+            "path",
+            Kind::OneOrMany(&Kind::Pattern),
+            Required,
+            "A path or pattern (`/var/log/*.log`), or a list of them.",
+        ),
+        key("exclude", Kind::OneOrMany(&Kind::Pattern), Optional, "Paths or patterns to leave out."),
+        key(
+            "start",
+            Kind::Choice(&["beginning", "end"]),
+            Default("beginning"),
+            "Where to begin with a file that was never read.",
+        ),
+        key("line_bytes_max", LINE_BYTES, Default("1MiB"), "Longer lines are cut."),
+        key("scan", Kind::Duration(10..=24 * HOUR), Default("1s"), "How often to look for new files."),
+    ],
+};
+
+/// Lines of standard input.
+pub static STDIN_SOURCE: Shape = Shape {
+    what: "a stdin source",
+    doc: "Lines of standard input.",
+    keys: &[
+        key("type", Kind::Word("stdin"), Required, "The type of source."),
+        key("line_bytes_max", LINE_BYTES, Default("1MiB"), "Longer lines are cut."),
+        INTAKE_RETENTION,
+    ],
+};
+
+/// Syslog over the network.
+pub static SYSLOG_SOURCE: Shape = Shape {
+    what: "a syslog source",
+    doc: "Syslog messages over the network, kept as they came. At least one of udp, tcp and tls.",
+    keys: &[
+        key("type", Kind::Word("syslog"), Required, "The type of source."),
+        key("udp", Kind::Address, Optional, "Where to listen for datagrams."),
+        key("tcp", Kind::Address, Optional, "Where to listen for connections."),
+        key("tls", Kind::Group(&TLS), Optional, "Where to listen for connections with TLS."),
+        key("message_bytes_max", Kind::Size(480..=256 * MIB), Default("64KiB"), "Longer messages are cut."),
+        key("connections_max", Kind::Number(1..=65_536), Default("1024"), "Connections at once."),
+        INTAKE_RETENTION,
+    ],
+};
+
+/// A listener with TLS.
+pub static TLS: Shape = Shape {
+    what: "the group `tls`",
+    doc: "A TCP listener with TLS.",
+    keys: &[
+        key("address", Kind::Address, Required, "Where to listen."),
+        key("certificate", Kind::Path, Required, "Certificate chain, PEM."),
+        key("key", Kind::Path, Required, "Private key, PEM."),
+        key("client_ca", Kind::Path, Optional, "Clients must show a certificate that one of these signed, PEM."),
+    ],
+};
+
+/// Generated auth logs.
+pub static DEMO_SOURCE: Shape = Shape {
+    what: "a demo source",
+    doc: "Generated auth logs with bursts of attacks.",
+    keys: &[
+        key("type", Kind::Word("demo"), Required, "The type of source."),
+        key("seed", Kind::Number(0..=u64::MAX), Default("1"), "The same seed gives the same records."),
+        key(
+            "rate",
+            Kind::Number(1..=u32::MAX as u64),
+            Optional,
+            "Records a second; without it as fast as they are taken.",
+        ),
+        key("count", Kind::Number(1..=u64::MAX), Optional, "How many records; without it there is no end."),
+        key("start", Kind::Time, Optional, "The time of the first record; without it, when it first ran."),
+    ],
+};
+
+/// A stream's settings.
+pub static STREAM: Shape = Shape {
+    what: "a stream",
+    doc: "A partitioned, ordered log of records.",
+    keys: &[
+        key(
+            "partitions",
+            Kind::Number(1..=4_096),
+            Default("1"),
+            "How many partitions; never lowered once the stream exists.",
+        ),
+        key(
+            "retention",
+            Kind::Either(&RETENTION_AGE, &RETENTION_GROUP),
+            Optional,
+            "What it keeps: an age, or `{age, bytes}`.",
+        ),
+        key(
+            "key",
+            Kind::Unsupported("records keep the keys that the steps give them, and the key decides the partition"),
+            Optional,
+            "Not supported by this version.",
+        ),
+    ],
+};
+
+/// What a stream keeps.
+pub static RETENTION: Shape = Shape {
+    what: "the group `retention`",
+    doc: "What a stream keeps. A record that a pipeline has still to read is always kept.",
+    keys: &[
+        key("age", Kind::Age(SECOND..=YEARS_100), Default("7d"), "Older records go; `forever` for no limit."),
+        key("bytes", Kind::Size(MIB..=1_024 * TIB), Default("1GiB"), "What each partition holds at most."),
+    ],
+};
+
+/// A chain of steps.
+pub static PIPELINE: Shape = Shape {
+    what: "a pipeline",
+    doc: "A chain of steps from inputs to outputs.",
+    keys: &[
+        key("from", Kind::OneOrMany(&Kind::Name), Required, "What it reads: a source or a stream, or a list of them."),
+        key(
+            "steps",
+            Kind::List(&Kind::Either(&Kind::Name, &Kind::Variants("step", STEPS))),
+            Optional,
+            "Its steps in order; a plugin's name alone is a step.",
+        ),
+        key(
+            "to",
+            Kind::Either(&Kind::OneOrMany(&Kind::Name), &Kind::Named(&Kind::OneOrMany(&Kind::Name), "port")),
+            Required,
+            "Where records go: streams and sinks, or a map from ports to them with `main` for the main port. A stream named here is created.",
+        ),
+    ],
+};
+
+static STEPS: &[Variant] =
+    &[Variant { key: "plugin", word: None, shape: &PLUGIN_STEP }, Variant { key: "sql", word: None, shape: &SQL_STEP }];
+
+const GRANTS: Key = key(
+    "grants",
+    Kind::Unsupported("a plugin can write to the log, always, and reach nothing else"),
+    Optional,
+    "Not supported by this version.",
+);
+
+/// A step that names its plugin.
+pub static PLUGIN_STEP: Shape = Shape {
+    what: "a step",
+    doc: "One configured use of a plugin.",
+    keys: &[
+        key("plugin", Kind::Name, Required, "The plugin: NAME.wasm in a plugin directory, or a stock plugin."),
+        key("config", Kind::Free, Optional, "The plugin's configuration."),
+        key("limits", Kind::Group(&STEP_LIMITS), Optional, "Bounds of one instance of the plugin."),
+        GRANTS,
+    ],
+};
+
+/// A step that is an SQL statement.
+pub static SQL_STEP: Shape = Shape {
+    what: "an sql step",
+    doc: "An SQL statement: short for the plugin `sql`.",
+    keys: &[
+        key("sql", Kind::Text, Required, "The statement."),
+        key("limits", Kind::Group(&STEP_LIMITS), Optional, "Bounds of one instance of the plugin."),
+        GRANTS,
+    ],
+};
+
+/// Bounds of a step.
+pub static STEP_LIMITS: Shape = Shape {
+    what: "the group `limits` of a step",
+    doc: "Bounds of one instance of a plugin.",
+    keys: &[
+        key("memory_bytes_max", Kind::Size(MIB..=4 * GIB), Default("256MiB"), "Memory."),
+        key("batch_time_max", Kind::Duration(10..=HOUR), Default("5s"), "Time for one batch."),
+        key("output_bytes_max", Kind::Size(KIB..=2 * GIB), Default("64MiB"), "Bytes of the answer to one batch."),
+        key(
+            "log_rate_max",
+            Kind::Number(0..=100_000),
+            Default("10"),
+            "Log messages a second; the rest is counted and dropped.",
+        ),
+        key(
+            "retries",
+            Kind::Number(0..=100),
+            Default("3"),
+            "How often a retriable reject is tried again before it becomes a dead letter.",
+        ),
+    ],
+};
+
+static SINKS: &[Variant] = &[
+    Variant { key: "type", word: Some("stdout"), shape: &STDOUT_SINK },
+    Variant { key: "type", word: Some("file"), shape: &FILE_SINK },
+    Variant { key: "plugin", word: None, shape: &PLUGIN_SINK },
+];
+
+const FORMAT: Key = key(
+    "format",
+    Kind::Choice(&["value", "record"]),
+    Default("value"),
+    "A line: the record's value, or a JSON object with key, value, headers, timestamp and place.",
+);
+
+/// Standard output.
+pub static STDOUT_SINK: Shape = Shape {
+    what: "a stdout sink",
+    doc: "Standard output.",
+    keys: &[key("type", Kind::Word("stdout"), Required, "The type of sink."), FORMAT],
+};
+
+/// A file.
+pub static FILE_SINK: Shape = Shape {
+    what: "a file sink",
+    doc: "A file: each record exactly once.",
+    keys: &[
+        key("type", Kind::Word("file"), Required, "The type of sink."),
+        key("path", Kind::Path, Required, "The file."),
+        FORMAT,
+        key("rotate", Kind::Group(&ROTATE), Optional, "When a new file is begun; never, without it."),
+    ],
+};
+
+/// When a new file is begun.
+pub static ROTATE: Shape = Shape {
+    what: "the group `rotate`",
+    doc: "When a new file is begun; the old one gets the time as a suffix.",
+    keys: &[
+        key("bytes", Kind::Size(1..=1_024 * TIB), Optional, "At this size."),
+        key("every", Kind::Duration(SECOND..=YEARS_100), Optional, "After this time since the file was begun."),
+        key("keep", Kind::Number(1..=u32::MAX as u64), Optional, "How many old files are kept; all, without it."),
+    ],
+};
+
+/// A plugin of the world `sink`.
+pub static PLUGIN_SINK: Shape = Shape {
+    what: "a plugin sink",
+    doc: "A plugin that delivers records.",
+    keys: &[
+        key("plugin", Kind::Name, Required, "The plugin: NAME.wasm in a plugin directory, or a stock plugin."),
+        key("config", Kind::Free, Optional, "The plugin's configuration."),
+        key("limits", Kind::Group(&STEP_LIMITS), Optional, "Bounds of one instance of the plugin."),
+        GRANTS,
+    ],
+};
