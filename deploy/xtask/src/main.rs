@@ -2,6 +2,7 @@
 //! command in a fresh clone starts within seconds.
 
 mod apt;
+mod bench;
 mod build;
 mod error;
 mod plugins;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use bench::BenchArgs;
 use build::Profile;
 use error::Result;
 use plugins::Which;
@@ -47,6 +49,10 @@ enum Command {
     },
     /// Installs what the tests need and runs every check; stops at the first stage that fails.
     Test(TestArgs),
+    /// Writes the SDK's bindings anew, after a change in wit/.
+    Bindings,
+    /// Measures Weir beside its peers and in its parts, and writes tests/bench/README.md.
+    Bench(BenchArgs),
 }
 
 fn main() -> ExitCode {
@@ -69,5 +75,10 @@ fn run(command: Command) -> Result<()> {
             Ok(())
         }
         Command::Test(arguments) => test::run(&workspace, &arguments),
+        Command::Bindings => {
+            let mut cargo = process::cargo(&workspace.root);
+            process::run(cargo.args(["run", "--quiet", "--package", "weir-bindgen"]))
+        }
+        Command::Bench(arguments) => bench::run(&workspace, &arguments),
     }
 }
