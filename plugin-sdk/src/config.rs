@@ -39,16 +39,13 @@ mod tests {
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Fields {
-        #[expect(dead_code, reason = "only its reading is tested")]
         fields: Vec<Field>,
     }
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Field {
-        #[expect(dead_code, reason = "only its reading is tested")]
         name: String,
-        #[expect(dead_code, reason = "only its reading is tested")]
         #[serde(default)]
         width: u8,
     }
@@ -56,6 +53,13 @@ mod tests {
     fn refuse<C: DeserializeOwned + std::fmt::Debug>(text: &str) -> (String, String) {
         let error = read::<C>(text).expect_err("must be refused");
         (error.path().to_owned(), error.message().to_owned())
+    }
+
+    #[test]
+    fn a_right_configuration_is_read() {
+        let read: Fields = read(r#"{"fields": [{"name": "a", "width": 3}]}"#).unwrap();
+        let fields: Vec<_> = read.fields.iter().map(|field| (field.name.as_str(), field.width)).collect();
+        assert_eq!(fields, [("a", 3)]);
     }
 
     #[test]
