@@ -18,6 +18,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::metrics::PipelineMetrics;
 use crate::pipeline::{self, Destination, Task, TaskSpec};
+use crate::plugin::catalog::Catalog;
+use crate::plugin::engine::{Engine, EngineError};
 use crate::record::Partition;
 use crate::sink::stdout::Stdout;
 use crate::source::stream::{Writers, Writing};
@@ -39,6 +41,9 @@ pub enum Error {
     /// The store could not be opened, read or written.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// Plugins cannot be run on this machine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// A plugin is missing, is not one, or refuses its configuration.
     #[error(transparent)]
     Plugin(#[from] PluginError),
@@ -102,11 +107,12 @@ impl Appliance {
     pub async fn start(config: Config, mode: Mode) -> Result<Self, Error> {
         let config = Arc::new(config);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&config.data).await?);
+        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&config.data)?);
         for spec in config.streams.values() {
             store.create_stream(spec).await?;
         }
-        let plugins = load_plugins(&config).await?;
+        let engine = Engine::new(Some(wires::cache_dir(&config.data)))?;
+        let plugins = load_plugins(&engine, &Catalog::new(config.plugins.clone()), &config).await?;
         let (committer, commits) = Committer::new(store.clone(), clock.clone(), Default::default());
         let received: BTreeMap<_, _> =
             config.sources.keys().map(|name| (name.clone(), Arc::new(Received::default()))).collect();
@@ -114,8 +120,7 @@ impl Appliance {
         let reads: Vec<_> = config.pipelines.iter().flat_map(|(name, of)| stream_inputs(&config, name, of)).collect();
         reads.iter().for_each(|key| committer.add_reader(key.clone()));
         let pipelines = config.pipelines.keys().map(|name| (name.clone(), Arc::default())).collect();
-        let status =
-            Status { pipelines, received, store: store.clone(), committer: committer.clone(), reads };
+        let status = Status { pipelines, received, store: store.clone(), committer: committer.clone(), reads };
         let wires = Arc::new(Wires {
             config: config.clone(),
             mode,
@@ -124,7 +129,8 @@ impl Appliance {
             committer: committer.clone(),
             writers: config.streams.keys().map(|name| (name.clone(), Writers::default())).collect(),
             plugins,
-            stdout: Stdout::process().map_err(|error| Error::Sink { name: "stdout".into(), error: wires::io(&error) })?,
+            stdout: Stdout::process()
+                .map_err(|error| Error::Sink { name: "stdout".into(), error: wires::io(&error) })?,
             files: wires::open_files(&config, &*store, &clock).await?,
         });
         let status = Arc::new(status);
@@ -262,7 +268,8 @@ fn partitions(config: &Config, pipeline: &config::Pipeline) -> u32 {
 fn stream_inputs(config: &Config, name: &Arc<str>, pipeline: &config::Pipeline) -> Vec<PositionKey> {
     let of_input = |input: &Arc<str>| {
         let partitions = config.streams.get(input).map_or(0, |stream| stream.partitions);
-        let key = |partition| PositionKey { owner: name.clone(), input: input.clone(), partition: Partition(partition) };
+        let key =
+            |partition| PositionKey { owner: name.clone(), input: input.clone(), partition: Partition(partition) };
         (0..partitions).map(key).collect::<Vec<_>>()
     };
     pipeline.from.iter().flat_map(of_input).collect()

@@ -19,6 +19,8 @@ pub mod store;
 
 pub mod pipeline;
 
+pub mod appliance;
+
 pub mod api;
 
 pub mod cli;

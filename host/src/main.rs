@@ -1,2 +1,10 @@
-//! The `weir` command.
-fn main() {}
+//! The `weir` command. All that it does is in the library.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    weir::cli::main()
+}

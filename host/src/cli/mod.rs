@@ -1,3 +1,72 @@
-//! The commands.
+//! The `weir` command: what it is told, what it prints, how it ends.
+//!
+//! Exit codes are those of sysexits.h: 0 all went well, 64 the command line is wrong, 69 something that is needed is not
+//! there (a file, a port, a running appliance), 70 a defect, 74 the disk failed, 78 the configuration is wrong.
 
 pub mod check;
+pub mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The command line is wrong.
+pub const EXIT_USAGE: u8 = 64;
+/// Something that is needed is not there.
+pub const EXIT_UNAVAILABLE: u8 = 69;
+/// A defect of Weir.
+pub const EXIT_DEFECT: u8 = 70;
+/// The disk failed.
+pub const EXIT_STORAGE: u8 = 74;
+/// The configuration is wrong.
+pub const EXIT_CONFIG: u8 = 78;
+
+/// Streams of records through sandboxed plugins.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a pipeline file, or all the pipeline files of a directory.
+    Run(run::RunArgs),
+    /// Checks a pipeline file without running it.
+    Check(check::CheckArgs),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too; they are no errors. Where nobody reads, there is nobody to tell.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say(&format!("weir: no threads can be started: {error}"));
+            return ExitCode::from(EXIT_UNAVAILABLE);
+        }
+    };
+    let code = runtime.block_on(async {
+        match cli.command {
+            Command::Run(args) => run::run(args).await,
+            Command::Check(args) => check::run(args).await,
+        }
+    });
+    // What still reads standard input cannot be interrupted, and need not be waited for.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+/// Writes a line to standard error. Where that is closed nobody is left to tell.
+fn say(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}

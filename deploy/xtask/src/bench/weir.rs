@@ -21,7 +21,7 @@ fn pipeline(input: &Path, output: &Path, directory: &Path) -> String {
         r#"version: 1
 data: {directory}/weir-data
 sources:
-  lines: {{ type: file, path: "{input}" }}
+  lines: {{ type: file, paths: ["{input}"] }}
 pipelines:
   job:
     from: lines

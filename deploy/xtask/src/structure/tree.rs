@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 
 use super::text::{self, Class};
 use crate::error::{Context, Result};
@@ -21,8 +20,6 @@ pub struct File {
     pub path: String,
     /// Its contents; empty where they are not text.
     pub text: String,
-    code: OnceLock<String>,
-    comments: OnceLock<String>,
 }
 
 impl Tree {
@@ -36,7 +33,7 @@ impl Tree {
             let place = root.join(path);
             if place.is_file() {
                 let bytes = fs::read(&place).context(|| place.display())?;
-                files.push(File::new(path, String::from_utf8(bytes).unwrap_or_default()));
+                files.push(File { path: path.to_owned(), text: String::from_utf8(bytes).unwrap_or_default() });
             }
         }
         files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -46,7 +43,8 @@ impl Tree {
     /// A tree of given files, for tests of the rules.
     #[cfg(test)]
     pub fn of(files: &[(&str, &str)]) -> Self {
-        Tree { files: files.iter().map(|(path, text)| File::new(path, (*text).to_owned())).collect() }
+        let file = |(path, text): &(&str, &str)| File { path: (*path).to_owned(), text: (*text).to_owned() };
+        Tree { files: files.iter().map(file).collect() }
     }
 
     /// The Rust files below any of some directories.
@@ -62,10 +60,6 @@ impl Tree {
 }
 
 impl File {
-    fn new(path: &str, text: String) -> Self {
-        File { path: path.to_owned(), text, code: OnceLock::new(), comments: OnceLock::new() }
-    }
-
     /// The code without comments, strings and tests, line by line, from 1.
     pub fn code(&self) -> Vec<(usize, String)> {
         if self.is_test() { Vec::new() } else { text::without_tests(self.all_code()) }
@@ -73,12 +67,12 @@ impl File {
 
     /// The code without comments and strings, tests included.
     pub fn all_code(&self) -> Vec<(usize, String)> {
-        numbered(self.code.get_or_init(|| text::only(&self.text, Class::Code)))
+        numbered(&text::only(&self.text, Class::Code))
     }
 
     /// The comments alone.
     pub fn comments(&self) -> Vec<(usize, String)> {
-        numbered(self.comments.get_or_init(|| text::only(&self.text, Class::Comment)))
+        numbered(&text::only(&self.text, Class::Comment))
     }
 
     /// Whether the file as a whole is a test, a benchmark or an example.

@@ -1,0 +1,189 @@
+//! Opens what tasks work with, as the pipeline file says: sources, steps, sinks.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::clock::Clock;
+use crate::config::{Config, Sink as SinkConfig, Source as SourceConfig, Step as StepConfig};
+use crate::pipeline::{Chain, TaskSpec, Wiring};
+use crate::plugin::StartError;
+use crate::plugin::catalog::Catalog;
+use crate::plugin::engine::Engine;
+use crate::plugin::instance::StepContext;
+use crate::plugin::load::Plugin;
+use crate::plugin::step::Step;
+use crate::record::Position;
+use crate::sink::Sink;
+use crate::sink::file::FileParticipant;
+use crate::sink::stdout::Stdout;
+use crate::source::stream::{StreamReader, Writers};
+use crate::source::{Disposition, Error, Listener, Mode, Reader, Received};
+use crate::store::Store;
+use crate::store::committer::Committer;
+
+/// A plugin that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct PluginError {
+    /// Which plugin, and what is wrong with it.
+    pub message: String,
+}
+
+/// What the tasks of an appliance are opened from.
+pub(super) struct Wires {
+    pub(super) config: Arc<Config>,
+    pub(super) mode: Mode,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) committer: Committer,
+    pub(super) writers: BTreeMap<Arc<str>, Writers>,
+    pub(super) plugins: BTreeMap<Arc<str>, Plugin>,
+    pub(super) stdout: Stdout,
+    pub(super) files: BTreeMap<Arc<str>, Arc<FileParticipant>>,
+}
+
+/// Loads every plugin that the pipeline file uses.
+pub async fn load_plugins(
+    engine: &Engine,
+    catalog: &Catalog,
+    config: &Config,
+) -> Result<BTreeMap<Arc<str>, Plugin>, PluginError> {
+    let steps = config.pipelines.values().flat_map(|pipeline| &pipeline.steps);
+    let sinks = config.sinks.values().filter_map(|sink| match sink {
+        SinkConfig::Plugin(step) => Some(step),
+        _ => None,
+    });
+    let failed = |error: &dyn std::fmt::Display| PluginError { message: error.to_string() };
+    let mut plugins = BTreeMap::new();
+    for StepConfig { plugin, .. } in steps.chain(sinks) {
+        if !plugins.contains_key(plugin) {
+            let found = catalog.find(plugin).map_err(|error| failed(&error))?;
+            let loaded = engine.load(plugin, found.wasm).await.map_err(|error| failed(&error))?;
+            plugins.insert(plugin.clone(), loaded);
+        }
+    }
+    Ok(plugins)
+}
+
+/// Opens all file sinks at their committed positions.
+pub(super) async fn open_files(
+    config: &Config,
+    store: &dyn Store,
+    clock: &Arc<dyn Clock>,
+) -> Result<BTreeMap<Arc<str>, Arc<FileParticipant>>, super::Error> {
+    let mut files = BTreeMap::new();
+    for (name, sink) in &config.sinks {
+        if let SinkConfig::File(settings) = sink {
+            let position = store.position(&FileParticipant::key(name, settings)).await?;
+            let opened = FileParticipant::open(name, settings, position, clock.clone());
+            let file = opened.map_err(|error| super::Error::Sink { name: name.clone(), error })?;
+            files.insert(name.clone(), file);
+        }
+    }
+    Ok(files)
+}
+
+/// Opens a source that cannot be read again. `None`: it can, or it is not needed, as a listener waits for what is still
+/// to come and a drained appliance does not.
+pub(super) async fn listener(
+    name: &Arc<str>,
+    source: &SourceConfig,
+    mode: Mode,
+    clock: &Arc<dyn Clock>,
+    received: Arc<Received>,
+) -> Result<Option<Box<dyn Listener>>, Error> {
+    Ok(match source {
+        SourceConfig::Stdin(_) => None,
+        SourceConfig::Syslog(_) | SourceConfig::File(_) | SourceConfig::Demo(_) => None,
+    })
+}
+
+#[async_trait]
+impl Wiring for Wires {
+    async fn reader(&self, task: &TaskSpec, input: &str, at: Option<&Position>) -> Result<Box<dyn Reader>, Error> {
+        if let Some(writers) = self.writers.get(input) {
+            let (store, committer) = (self.store.clone(), &self.committer);
+            let opened = StreamReader::open(store, committer, input.into(), task.partition, at, self.mode, writers);
+            return Ok(Box::new(opened.await?));
+        }
+        let (mode, clock) = (self.mode, self.clock.clone());
+        match self.config.sources.get(input) {
+            _ => Err(unknown(input)),
+        }
+    }
+
+    async fn chain(&self, task: &TaskSpec) -> Result<Chain, StartError> {
+        let Some(pipeline) = self.config.pipelines.get(&task.pipeline) else {
+            return Err(refused(format!("pipeline {} is not in the configuration", task.pipeline)));
+        };
+        let mut steps = Vec::new();
+        for step in &pipeline.steps {
+            let context = StepContext {
+                pipeline: task.pipeline.clone(),
+                step: step.name.clone(),
+                partition: task.partition,
+                inputs: pipeline.from.clone(),
+            };
+            let factory = self.plugin(step)?.transform(context, step.config.clone(), step.limits.clone());
+            let factory = Arc::new(factory.map_err(|error| refused(error.to_string()))?);
+            steps.push(Step::start(step.name.clone(), factory, step.limits.retries).await?);
+        }
+        let routes = pipeline.ports.keys().cloned().zip(1..).collect();
+        Chain::new(steps, &routes)
+            .map_err(|unknown| refused(format!("no step has a port named {}", unknown.join(" or "))))
+    }
+
+    async fn sink(&self, task: &TaskSpec, name: &str) -> Result<Box<dyn Sink>, Error> {
+        match self.config.sinks.get(name) {
+            Some(SinkConfig::Stdout(settings)) => Ok(Box::new(self.stdout.open(settings))),
+            Some(SinkConfig::File(_)) => match self.files.get(name) {
+                Some(file) => Ok(Box::new(file.sink())),
+                None => Err(unknown(name)),
+            },
+            Some(SinkConfig::Plugin(step)) => {
+                let context = StepContext {
+                    pipeline: name.into(),
+                    step: step.name.clone(),
+                    partition: task.partition,
+                    inputs: vec![task.pipeline.clone()],
+                };
+                let stop = |message: String| Error { message, disposition: Disposition::Stop };
+                let plugin = self.plugin(step).map_err(|error| stop(error.to_string()))?;
+                let factory = plugin.sink(context, step.config.clone(), step.limits.clone());
+                let factory = factory.map_err(|error| stop(error.to_string()))?;
+                {
+                    let _ = factory;
+                    Err(unknown(name))
+                }
+            }
+            None => Err(unknown(name)),
+        }
+    }
+}
+
+impl Wires {
+    fn plugin(&self, step: &StepConfig) -> Result<&Plugin, StartError> {
+        self.plugins.get(&step.plugin).ok_or_else(|| refused(format!("plugin {} is not loaded", step.plugin)))
+    }
+}
+
+fn unknown(name: &str) -> Error {
+    Error { message: format!("{name} is not in the configuration"), disposition: Disposition::Stop }
+}
+
+fn refused(message: String) -> StartError {
+    StartError::Config { path: String::new(), message }
+}
+
+/// What an error of the system at start calls for: an operator.
+pub(super) fn io(error: &std::io::Error) -> Error {
+    Error { message: error.to_string(), disposition: Disposition::Stop }
+}
+
+/// Where compiled plugins are kept.
+pub(super) fn cache_dir(data: &Path) -> std::path::PathBuf {
+    data.join("plugin-cache")
+}
