@@ -4,6 +4,7 @@
 //! A source that cannot is a [`Listener`]: what it receives enters the intake stream of the same name through an
 //! [`Intake`], and pipelines read that.
 
+pub mod demo;
 pub mod intake;
 pub mod stream;
 
