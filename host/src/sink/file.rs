@@ -79,7 +79,7 @@ impl FileParticipant {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<FileParticipant>, Error> {
         let fail = |reason: String| Error {
-            message: format!("sink {name}: {}: {reason}", settings.path.display()),
+            message: format!("{}: {reason}", settings.path.display()),
             disposition: Disposition::Stop,
         };
         let state = State::open(settings, position, clock).map_err(|error| fail(error.to_string()))?;
@@ -130,8 +130,7 @@ pub struct FileTask(Arc<FileParticipant>);
 impl Sink for FileTask {
     async fn send(&mut self, output: Arc<Output>) -> Result<Confirm, Error> {
         if let Some(lost) = self.0.state().lost() {
-            let message = format!("sink {}: {lost}", self.0.key.owner);
-            return Err(Error { message, disposition: Disposition::Stop });
+            return Err(Error { message: lost.to_owned(), disposition: Disposition::Stop });
         }
         let bytes = encode(self.0.format, &output);
         let staged = if bytes.is_empty() {

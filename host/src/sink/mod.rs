@@ -2,6 +2,7 @@
 
 pub mod file;
 pub mod lines;
+pub mod plugin;
 pub mod stdout;
 
 use std::sync::Arc;

@@ -35,7 +35,7 @@ fn go_on(names: &Names, path: &Path, mark: Mark, now: Timestamp) -> Result<Curre
     let file = disk::open(path)?;
     let found = file.metadata()?.len();
     if found < mark.len {
-        return Err(too_short(path, found, mark.len));
+        return Err(too_short(found, mark.len));
     }
     let mut current = Current::at(file, path.to_owned(), mark.len, mark.begun)?;
     if found > mark.len {
@@ -77,7 +77,7 @@ fn at_path(names: &Names, mark: Mark, now: Timestamp) -> Result<Option<Current>>
         return go_on(names, names.path(), mark, now).map(Some);
     }
     if Identity::of(&metadata) == mark.identity && metadata.len() < mark.len {
-        return Err(too_short(names.path(), metadata.len(), mark.len));
+        return Err(too_short(metadata.len(), mark.len));
     }
     tracing::info!("{} is not the file that was written before: going on behind what it holds", names.path().display());
     Ok(None)

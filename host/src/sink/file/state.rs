@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Result};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::fs::Access;
@@ -132,8 +132,8 @@ impl State {
             return disk::cut(&current.file, current.len);
         }
         if found < current.len {
-            let short = too_short(&current.path, found, current.len);
-            self.lost = Some(short.to_string());
+            let short = too_short(found, current.len);
+            self.lost = Some(format!("{}: {short}", self.names.path().display()));
             return Err(short);
         }
         Ok(())
@@ -289,12 +289,12 @@ impl Current {
 }
 
 /// What to say when committed bytes are gone.
-pub fn too_short(path: &Path, found: u64, committed: u64) -> Error {
-    let (path, gone) = (path.display(), committed - found);
+pub fn too_short(found: u64, committed: u64) -> Error {
+    let gone = committed.saturating_sub(found);
     Error::new(
         ErrorKind::UnexpectedEof,
         format!(
-            "{path} holds {found} bytes, expected the {committed} that were committed: the last {gone} are gone, cut off \
+            "it holds {found} bytes, expected the {committed} that were committed: the last {gone} are gone, cut off \
              by something else; move the file away to go on with a new one"
         ),
     )

@@ -1,0 +1,129 @@
+//! The commands' side of the control socket. Knows the wire, not what is printed.
+
+use std::path::Path;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::header::HOST;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use super::tap::Begin;
+use super::{Failure, FailureBody, Status, socket};
+
+/// The bytes of an answer that is read as a whole.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The socket is not reached.
+    #[error(transparent)]
+    Socket(#[from] socket::Error),
+    /// The appliance refuses.
+    #[error("{}", .0.message)]
+    Refused(Failure),
+    /// The connection broke.
+    #[error("the connection to the appliance broke: {0}")]
+    Broken(String),
+}
+
+/// What to tap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TapRequest {
+    /// The stream.
+    pub stream: String,
+    /// Where to begin.
+    pub from: Begin,
+    /// One partition alone.
+    pub partition: Option<u32>,
+    /// How many records.
+    pub limit: Option<u64>,
+}
+
+/// The lines of a tap, as they come.
+pub struct TapLines {
+    body: Incoming,
+    bytes: BytesMut,
+    /// Up to where there is no line end in `bytes`.
+    searched: usize,
+}
+
+/// What runs with a data directory.
+pub async fn status(data: &Path) -> Result<Status, Error> {
+    json(get(data, "/v1/status").await?).await
+}
+
+/// Begins a tap of the appliance that runs with a data directory.
+pub async fn tap(data: &Path, request: &TapRequest) -> Result<TapLines, Error> {
+    let mut path = format!("/v1/streams/{}/tap?from={}", encoded(&request.stream), request.from);
+    if let Some(partition) = request.partition {
+        path.push_str(&format!("&partition={partition}"));
+    }
+    if let Some(limit) = request.limit {
+        path.push_str(&format!("&limit={limit}"));
+    }
+    Ok(TapLines { body: get(data, &path).await?.into_body(), bytes: BytesMut::new(), searched: 0 })
+}
+
+impl TapLines {
+    /// The next line, without its end; `None` when the appliance has ended the tap.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            let unsearched = self.bytes.get(self.searched..).unwrap_or_default();
+            if let Some(at) = memchr::memchr(b'\n', unsearched) {
+                let mut line = self.bytes.split_to(self.searched + at + 1);
+                line.truncate(line.len() - 1);
+                self.searched = 0;
+                return Ok(Some(line.freeze()));
+            }
+            self.searched = self.bytes.len();
+            let Some(frame) = self.body.frame().await else { return Ok(None) };
+            if let Ok(bytes) = frame.map_err(broken)?.into_data() {
+                self.bytes.extend_from_slice(&bytes);
+            }
+        }
+    }
+}
+
+async fn get(data: &Path, path: &str) -> Result<Response<Incoming>, Error> {
+    let stream = UnixStream::from_std(socket::connect(data)?).map_err(broken)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    // Its errors are those of the answer.
+    tokio::spawn(async { drop(connection.await) });
+    let request = Request::get(path).header(HOST, "weir").body(Empty::<Bytes>::new()).map_err(broken)?;
+    let response = sender.send_request(request).await.map_err(broken)?;
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let status = response.status();
+    match json::<FailureBody>(response).await {
+        Ok(body) => Err(Error::Refused(body.error)),
+        Err(_) => Err(Error::Broken(format!("it answered with status {status}"))),
+    }
+}
+
+async fn json<T: DeserializeOwned>(response: Response<Incoming>) -> Result<T, Error> {
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+    serde_json::from_slice(&body.map_err(broken)?.to_bytes()).map_err(broken)
+}
+
+fn broken(error: impl std::fmt::Display) -> Error {
+    Error::Broken(error.to_string())
+}
+
+/// Text as a part of a URL's path.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => encoded.push(byte.into()),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}

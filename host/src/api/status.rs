@@ -1,0 +1,117 @@
+//! What the API says of a running appliance: plain data, and how it is gathered.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::ApiState;
+use crate::metrics::PipelineMetrics;
+use crate::record::Partition;
+use crate::store::{Error, Store, StreamSpec};
+
+/// A running appliance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The version of Weir.
+    pub version: String,
+    /// The process.
+    pub pid: u32,
+    /// Its pipelines by name.
+    pub pipelines: Vec<PipelineStatus>,
+    /// Its streams by name.
+    pub streams: Vec<StreamStatus>,
+}
+
+/// What a pipeline has counted since the appliance started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PipelineStatus {
+    /// Its name.
+    pub name: String,
+    /// Records read.
+    pub records_in: u64,
+    /// Records written, counted once for each output.
+    pub records_out: u64,
+    /// Records that a step dropped by intent.
+    pub filtered: u64,
+    /// Records that became dead letters.
+    pub dead: u64,
+    /// Times that it began again from its last commit.
+    pub restarts: u64,
+}
+
+/// A stream and what it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamStatus {
+    /// Its name.
+    pub name: String,
+    /// Its partitions in order.
+    pub partitions: Vec<PartitionStatus>,
+    /// How long records are kept, in milliseconds; absent: no limit.
+    pub retention_ms: Option<u64>,
+    /// How many bytes each partition may hold.
+    pub retention_bytes: u64,
+}
+
+/// A partition and what it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionStatus {
+    /// Its number.
+    pub partition: u32,
+    /// The offset of the oldest record.
+    pub start: u64,
+    /// The offset that the next record will have.
+    pub end: u64,
+    /// The encoded bytes that are held.
+    pub bytes: u64,
+}
+
+impl Status {
+    pub(super) async fn of(state: &ApiState) -> Result<Status, Error> {
+        let pipeline = |(name, metrics): (&Arc<str>, &Arc<PipelineMetrics>)| PipelineStatus::of(name, metrics);
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            pipelines: state.pipelines.iter().map(pipeline).collect(),
+            streams: StreamStatus::all(&*state.store).await?,
+        })
+    }
+}
+
+impl PipelineStatus {
+    /// What a pipeline's counters say now.
+    pub fn of(name: &str, metrics: &PipelineMetrics) -> PipelineStatus {
+        PipelineStatus {
+            name: name.into(),
+            records_in: metrics.records_in.get(),
+            records_out: metrics.records_out.get(),
+            filtered: metrics.filtered.get(),
+            dead: metrics.dead.get(),
+            restarts: metrics.restarts.get(),
+        }
+    }
+}
+
+impl StreamStatus {
+    pub(super) async fn all(store: &dyn Store) -> Result<Vec<StreamStatus>, Error> {
+        let mut all = Vec::new();
+        for spec in store.streams().await? {
+            all.push(StreamStatus::of(store, &spec).await?);
+        }
+        Ok(all)
+    }
+
+    async fn of(store: &dyn Store, spec: &StreamSpec) -> Result<StreamStatus, Error> {
+        let mut partitions = Vec::new();
+        for partition in 0..spec.partitions {
+            let bounds = store.bounds(&spec.name, Partition(partition)).await?;
+            let (start, end) = (bounds.start.0, bounds.end.0);
+            partitions.push(PartitionStatus { partition, start, end, bytes: bounds.bytes });
+        }
+        Ok(StreamStatus {
+            name: spec.name.to_string(),
+            partitions,
+            retention_ms: spec.retention.age_ms,
+            retention_bytes: spec.retention.bytes_max,
+        })
+    }
+}

@@ -1,0 +1,323 @@
+//! Sinks that are plugins: batches in order through one instance, and the culprit alone when it fails.
+//!
+//! A failed call is repeated in a fresh instance; if that fails too, the halves of the batch are tried, and theirs, until
+//! a record that fails alone is rejected and all others are delivered. What was delivered before a failure is delivered
+//! again, under the same ids. Rejects that may succeed later are the pipeline's to send again.
+//!
+//! Knows instances only by the two traits here; the real ones are those of [`crate::plugin::instance`].
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::{Confirm, Delivery, Disposition, Error, Sink};
+use crate::plugin::instance::{SinkFactory, SinkInstance};
+use crate::plugin::{Failure, StartError};
+use crate::record::{Batch, Output, Reject};
+
+/// Batches that may wait for the instance; the task waits behind them. Its own budget bounds their bytes.
+const QUEUE_BATCHES_MAX: usize = 16;
+
+/// A running plugin that delivers.
+#[async_trait]
+pub trait Writer: Send + 'static {
+    /// Delivers a batch and returns the records that were refused, by ascending index. A failure leaves a dead instance.
+    async fn write(&mut self, source: &str, batch: &Batch, ordinals: &[u32]) -> Result<Vec<Reject>, Failure>;
+}
+
+/// Starts such plugins, for one sink and partition.
+#[async_trait]
+pub trait Start: Send + Sync + 'static {
+    /// A fresh instance, configured.
+    async fn start(&self) -> Result<Box<dyn Writer>, StartError>;
+}
+
+#[async_trait]
+impl Writer for SinkInstance {
+    async fn write(&mut self, source: &str, batch: &Batch, ordinals: &[u32]) -> Result<Vec<Reject>, Failure> {
+        SinkInstance::write(self, source, batch, ordinals).await
+    }
+}
+
+#[async_trait]
+impl Start for SinkFactory {
+    async fn start(&self) -> Result<Box<dyn Writer>, StartError> {
+        Ok(Box::new(SinkFactory::start(self).await?))
+    }
+}
+
+/// A task's connection to a sink plugin. Dropping it abandons what is on its way.
+pub struct PluginTask {
+    queue: mpsc::Sender<Request>,
+    worker: JoinHandle<()>,
+}
+
+struct Request {
+    output: Arc<Output>,
+    answer: oneshot::Sender<Result<Delivery, Error>>,
+}
+
+impl PluginTask {
+    /// Starts the plugin's first instance and the worker that feeds it. `name` is the sink's.
+    pub async fn start(name: Arc<str>, factory: Arc<dyn Start>) -> Result<PluginTask, Error> {
+        let instance = Some(factory.start().await.map_err(|error| start_error(&error))?);
+        let (queue, requests) = mpsc::channel(QUEUE_BATCHES_MAX);
+        let worker = Worker { name, factory, instance };
+        Ok(PluginTask { queue, worker: tokio::spawn(worker.run(requests)) })
+    }
+}
+
+#[async_trait]
+impl Sink for PluginTask {
+    async fn send(&mut self, output: Arc<Output>) -> Result<Confirm, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.send(Request { output, answer }).await.map_err(|_| ended())?;
+        Ok(async move { answered.await.unwrap_or_else(|_| Err(ended())) }.boxed())
+    }
+}
+
+impl Drop for PluginTask {
+    fn drop(&mut self) {
+        self.worker.abort();
+    }
+}
+
+struct Worker {
+    name: Arc<str>,
+    factory: Arc<dyn Start>,
+    instance: Option<Box<dyn Writer>>,
+}
+
+impl Worker {
+    /// Delivers one batch after the other, and ends with the first that it could not deal with.
+    async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        while let Some(Request { output, answer }) = requests.recv().await {
+            let delivery = self.deliver(&output).await;
+            let is_over = delivery.is_err();
+            // The pipeline drops the answer only when it drops the sink.
+            let _ = answer.send(delivery);
+            if is_over {
+                return;
+            }
+        }
+    }
+
+    async fn deliver(&mut self, output: &Output) -> Result<Delivery, Error> {
+        let rejects = match self.write(&output.source, &output.records, &output.ordinals).await? {
+            Ok(rejects) => rejects,
+            Err(failure) => {
+                let records = output.records.len();
+                tracing::warn!(sink = %self.name, records, "{failure}; trying again in a fresh instance");
+                self.bisect(output).await?
+            }
+        };
+        Ok(Delivery { rejects, staged: Vec::new() })
+    }
+
+    async fn bisect(&mut self, output: &Output) -> Result<Vec<Reject>, Error> {
+        let mut to_try = vec![Range { start: 0, end: output.records.len() }];
+        let mut rejects = Vec::new();
+        while let Some(range) = to_try.pop() {
+            let ordinals = output.ordinals.get(range.clone()).unwrap_or_default();
+            let first = range.start as u32;
+            match self.write(&output.source, &output.records.slice(range.clone()), ordinals).await? {
+                Ok(refused) => {
+                    rejects.extend(refused.into_iter().map(|reject| Reject { index: reject.index + first, ..reject }));
+                }
+                Err(failure) if range.len() <= 1 => {
+                    rejects.push(Reject { index: first, reason: failure.to_string(), retriable: false });
+                }
+                Err(_) => {
+                    let middle = range.start + range.len() / 2;
+                    // The first half is on top: records are delivered in order.
+                    to_try.extend([middle..range.end, range.start..middle]);
+                }
+            }
+        }
+        Ok(rejects)
+    }
+
+    async fn write(
+        &mut self,
+        source: &str,
+        batch: &Batch,
+        ordinals: &[u32],
+    ) -> Result<Result<Vec<Reject>, Failure>, Error> {
+        let mut instance = match self.instance.take() {
+            Some(instance) => instance,
+            None => self.factory.start().await.map_err(|error| start_error(&error))?,
+        };
+        let result = instance.write(source, batch, ordinals).await;
+        if result.is_ok() {
+            self.instance = Some(instance);
+        }
+        Ok(result)
+    }
+}
+
+/// A plugin that fails on its way up may do better the next time; one that refuses its configuration does not.
+fn start_error(error: &StartError) -> Error {
+    let disposition = match error {
+        StartError::Failed(_) => Disposition::Retry,
+        _ => Disposition::Stop,
+    };
+    Error { message: error.to_string(), disposition }
+}
+
+fn ended() -> Error {
+    Error { message: "the plugin has ended after an earlier error".into(), disposition: Disposition::Retry }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::record::{Offset, Record, Timestamp};
+
+    /// What the scripted plugin saw and did, over all its instances.
+    #[derive(Default)]
+    struct Seen {
+        started: usize,
+        /// Source, offset and ordinal of each record that was delivered.
+        delivered: Vec<(String, u64, u32)>,
+        /// Traps that come whatever the records are.
+        traps_left: usize,
+        refuses_to_start: Option<StartError>,
+    }
+
+    #[derive(Clone, Default)]
+    struct Scripted(Arc<Mutex<Seen>>);
+
+    #[async_trait]
+    impl Start for Scripted {
+        async fn start(&self) -> Result<Box<dyn Writer>, StartError> {
+            let mut seen = self.0.lock().unwrap();
+            seen.started += 1;
+            seen.refuses_to_start.clone().map_or(Ok(Box::new(self.clone())), Err)
+        }
+    }
+
+    #[async_trait]
+    impl Writer for Scripted {
+        async fn write(&mut self, source: &str, batch: &Batch, ordinals: &[u32]) -> Result<Vec<Reject>, Failure> {
+            assert_eq!(batch.len(), ordinals.len());
+            tokio::task::yield_now().await;
+            let mut seen = self.0.lock().unwrap();
+            if seen.traps_left > 0 {
+                seen.traps_left -= 1;
+                return Err(Failure::Trap("by chance".into()));
+            }
+            let mut rejects = Vec::new();
+            for ((index, record), ordinal) in (0..).zip(batch.iter()).zip(ordinals) {
+                match record.value {
+                    Some(b"trap") => return Err(Failure::Trap("scripted".into())),
+                    Some(b"no") => rejects.push(Reject { index, reason: "no".into(), retriable: false }),
+                    Some(b"later") => rejects.push(Reject { index, reason: "later".into(), retriable: true }),
+                    _ => seen.delivered.push((source.into(), record.offset.0, *ordinal)),
+                }
+            }
+            Ok(rejects)
+        }
+    }
+
+    fn output(first: u64, values: &[&str]) -> Arc<Output> {
+        let mut records = Batch::default();
+        for (offset, value) in (first..).zip(values) {
+            records.push(&Record { offset: Offset(offset), ..Record::of(value.as_bytes(), Timestamp(0)) });
+        }
+        let ordinals = (0..records.len() as u32).map(|n| n + 7).collect();
+        Arc::new(Output { source: "in/0".into(), records, ordinals })
+    }
+
+    async fn deliver(plugin: &Scripted, values: &[&str]) -> Vec<(u32, String, bool)> {
+        let mut task = PluginTask::start("soc".into(), Arc::new(plugin.clone())).await.unwrap();
+        let delivery = task.send(output(0, values)).await.unwrap().await.unwrap();
+        assert!(delivery.staged.is_empty());
+        delivery.rejects.into_iter().map(|reject| (reject.index, reject.reason, reject.retriable)).collect()
+    }
+
+    #[tokio::test]
+    async fn batches_are_delivered_in_order_and_their_rejects_passed_on() {
+        let plugin = Scripted::default();
+        let mut task = PluginTask::start("soc".into(), Arc::new(plugin.clone())).await.unwrap();
+        let first = task.send(output(0, &["a", "no"])).await.unwrap();
+        let second = task.send(output(2, &["later", "b"])).await.unwrap();
+        let rejects = second.await.unwrap().rejects;
+        assert_eq!(rejects, [Reject { index: 0, reason: "later".into(), retriable: true }]);
+        assert_eq!(first.await.unwrap().rejects, [Reject { index: 1, reason: "no".into(), retriable: false }]);
+        let seen = plugin.0.lock().unwrap();
+        assert_eq!(seen.delivered, [("in/0".to_owned(), 0, 7), ("in/0".to_owned(), 3, 8)]);
+        assert_eq!(seen.started, 1);
+    }
+
+    #[tokio::test]
+    async fn a_failure_by_chance_costs_no_record() {
+        let plugin = Scripted::default();
+        plugin.0.lock().unwrap().traps_left = 1;
+        assert_eq!(deliver(&plugin, &["a", "b"]).await, []);
+        let seen = plugin.0.lock().unwrap();
+        assert_eq!((seen.started, seen.delivered.len()), (2, 2));
+    }
+
+    #[tokio::test]
+    async fn a_plugin_that_refuses_its_configuration_stops_the_appliance() {
+        let plugin = Scripted::default();
+        let error = StartError::Config { path: "channel".into(), message: "missing".into() };
+        plugin.0.lock().unwrap().refuses_to_start = Some(error);
+        let error = PluginTask::start("soc".into(), Arc::new(plugin)).await.err().unwrap();
+        assert_eq!((error.to_string().as_str(), error.disposition), ("config.channel: missing", Disposition::Stop));
+    }
+
+    #[tokio::test]
+    async fn a_plugin_that_cannot_start_again_is_tried_later() {
+        let plugin = Scripted::default();
+        let mut task = PluginTask::start("soc".into(), Arc::new(plugin.clone())).await.unwrap();
+        plugin.0.lock().unwrap().refuses_to_start = Some(StartError::Failed(Failure::Trap("in init".into())));
+        let answers = [task.send(output(0, &["trap"])).await.unwrap(), task.send(output(1, &["a"])).await.unwrap()];
+        for answer in answers {
+            assert_eq!(answer.await.err().unwrap().disposition, Disposition::Retry);
+        }
+        assert!(task.send(output(2, &["b"])).await.is_err());
+        assert!(plugin.0.lock().unwrap().delivered.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_dropped_sink_writes_no_more() {
+        let plugin = Scripted::default();
+        let mut task = PluginTask::start("soc".into(), Arc::new(plugin.clone())).await.unwrap();
+        let confirm = task.send(output(0, &["a"])).await.unwrap();
+        drop(task);
+        assert!(confirm.await.is_err());
+        assert!(plugin.0.lock().unwrap().delivered.is_empty());
+    }
+
+    proptest! {
+        /// Whichever records make the plugin fail, they alone are rejected, and every other one is delivered
+        /// under its own id.
+        #[test]
+        fn only_culprits_are_rejected(values in prop::collection::vec(
+            prop_oneof![6 => Just("a"), 1 => Just("trap"), 1 => Just("no"), 1 => Just("later")], 1..40)) {
+            let plugin = Scripted::default();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let rejects = runtime.block_on(deliver(&plugin, &values));
+            let expected = (0..).zip(&values).filter_map(|(index, value)| match *value {
+                "trap" => Some((index, "the plugin trapped: scripted".to_owned(), false)),
+                "no" => Some((index, "no".to_owned(), false)),
+                "later" => Some((index, "later".to_owned(), true)),
+                _ => None,
+            });
+            prop_assert_eq!(rejects, expected.collect::<Vec<_>>());
+            let delivered: std::collections::BTreeSet<_> =
+                plugin.0.lock().unwrap().delivered.iter().map(|(_, offset, ordinal)| (*offset, *ordinal)).collect();
+            let expected = (0u64..).zip(&values).filter(|(_, value)| **value == "a").map(|(n, _)| (n, n as u32 + 7));
+            prop_assert!(delivered.into_iter().eq(expected));
+        }
+    }
+}
