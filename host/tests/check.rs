@@ -5,19 +5,83 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "plugins/guests.rs"]
+mod guests;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
+use guests::answering;
 use weir::cli::check::{CheckArgs, Printed, check};
 use weir::config::{Look, Overrides, load};
 
 /// From the directory of the crate, where tests run: so the names that are printed are the same on every machine.
 const DIRECTORY: &str = "tests/check";
-const LOOK: Look = Look { color: false, width: 100 };
+/// So wide that no line is wrapped: where one would be depends on the length of the paths of this machine.
+const LOOK: Look = Look { color: false, width: 1_000 };
+/// What a build without stock plugins says instead of the same in a build with them.
+const STOCK: [&str; 2] =
+    ["this build carries no stock plugins (`cargo xtask build` makes one that does)", "it is no stock plugin either"];
 
+/// Plugins that do one thing each when they start. They come before the stock plugins, so that what is printed does not
+/// depend on how the binary was built.
+fn plugins() -> &'static Path {
+    static DIRECTORY: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let directory = DIRECTORY.get_or_init(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let put = |name: &str, wasm: &[u8]| {
+            std::fs::write(directory.path().join(name).with_extension("wasm"), wasm).unwrap();
+        };
+        put("syslog-parser", &answering(""));
+        put(
+            "ports",
+            &starting("(data (i32.const 4096) \"failed\")", &format!("{}{}", ok_ports(8192), text_at(8192, 4096, 6))),
+        );
+        put("sql", &refusing("statement", "line 2, column 6: there is no function FROOM"));
+        put("refuses-setting", &refusing("fields.1.name", "expected a text, found 5"));
+        put("refuses-missing", &refusing("fields.7.kind", "is missing"));
+        put("refuses-all", &refusing("", "unknown field `a`, expected `b`"));
+        put("traps", &starting("", "unreachable"));
+        put("no-component", b"\0asm\x01\0\0\0");
+        put("no-wasm", b"hello");
+        put("soc-notifier", &wat::parse_file("tests/check/delivery.wat").unwrap());
+        std::fs::create_dir(directory.path().join("a-directory.wasm")).unwrap();
+        directory
+    });
+    directory.path()
+}
+
+/// A step that runs these instructions when it starts.
+fn starting(code: &str, init: &str) -> Vec<u8> {
+    guests::Text { code, init, ..guests::Text::default() }.component()
+}
+
+/// A step that refuses its configuration.
+fn refusing(path: &str, message: &str) -> Vec<u8> {
+    let code = format!("(data (i32.const 4096) {path:?}) (data (i32.const 5120) {message:?})");
+    let fail = "(i32.store8 (i32.const 1024) (i32.const 1))";
+    starting(&code, &format!("{fail}{}{}", text_at(1028, 4096, path.len()), text_at(1036, 5120, message.len())))
+}
+
+/// The answer of `init` that a step has one port, whose name is described at this address.
+fn ok_ports(at: usize) -> String {
+    format!("(i32.store (i32.const 1028) (i32.const {at})) (i32.store (i32.const 1032) (i32.const 1))")
+}
+
+/// Instructions that describe a text to the host: where it is and how long.
+fn text_at(at: usize, text: usize, len: usize) -> String {
+    format!("(i32.store (i32.const {at}) (i32.const {text})) (i32.store (i32.const {}) (i32.const {len}))", at + 4)
+}
+
+/// Checks a file with the plugins above; what the machine and the build add is replaced.
 fn run(path: &Path, json: bool) -> Printed {
-    let args = CheckArgs { path: path.into(), plugins: Vec::new(), json };
-    tokio::runtime::Runtime::new().unwrap().block_on(check(&args, LOOK))
+    let args = CheckArgs { path: path.into(), plugins: vec![plugins().into()], json };
+    let mut printed = tokio::runtime::Runtime::new().unwrap().block_on(check(&args, LOOK));
+    for text in [&mut printed.stdout, &mut printed.stderr] {
+        *text = text.replace(plugins().to_str().unwrap(), "PLUGINS").replace(STOCK[0], STOCK[1]);
+    }
+    printed
 }
 
 fn cases() -> Vec<PathBuf> {

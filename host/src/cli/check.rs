@@ -1,10 +1,15 @@
 //! `weir check`: says what is wrong with a pipeline file, without a network and without running it.
 
+mod plugins;
+
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
-use crate::config::{self, Config, Look, Overrides, Report};
+use crate::config::{self, Config, Loaded, Look, Overrides, Problem, Report};
+use crate::plugin::Engine;
 use crate::store::DEAD_LETTERS;
+
+pub use plugins::{Plugins, plugins};
 
 /// Columns of a report where no terminal tells.
 const WIDTH: usize = 100;
@@ -46,13 +51,28 @@ pub async fn run(args: CheckArgs) -> u8 {
 /// Checks, and gives what is to be printed.
 pub async fn check(args: &CheckArgs, look: Look) -> Printed {
     let overrides = Overrides { data: None, plugins: args.plugins.clone() };
-    let loaded = config::load(&args.path, &overrides);
-    let (config, report) = match loaded {
-        Ok(loaded) => (Some(loaded.config), Report::new(loaded.warnings)),
+    let (config, report) = match config::load(&args.path, &overrides) {
+        Ok(loaded) => {
+            let mut problems = plugin_problems(&loaded).await;
+            problems.extend(loaded.warnings);
+            (Some(loaded.config), Report::new(problems))
+        }
         Err(report) => (None, report),
     };
     let counts = config.filter(|_| report.exit_code() == 0).as_ref().map(Counts::of);
     if args.json { json(&report, counts) } else { text(&report, counts, look) }
+}
+
+async fn plugin_problems(loaded: &Loaded) -> Vec<Problem> {
+    if !loaded.config.uses_plugins() {
+        return Vec::new();
+    }
+    // What an appliance has compiled is used, but a check makes no directory.
+    let cache = loaded.config.plugin_cache();
+    match Engine::new(cache.is_dir().then_some(cache)) {
+        Ok(engine) => plugins(loaded, &engine).await.problems,
+        Err(error) => vec![Problem::unavailable("no-engine", error.to_string())],
+    }
 }
 
 fn json(report: &Report, counts: Option<Counts>) -> Printed {

@@ -62,21 +62,20 @@ impl Origin {
     pub fn setting(&self, owner: StepOwner<'_>, path: &str) -> Place {
         let Some(step) = self.step(owner) else { return self.root.place.clone() };
         let Some(config) = step.entry("config") else { return self.plugin(owner) };
-        let (mut place, mut node) = (&config.place, &config.value);
-        for part in path.split('.').filter(|part| !part.is_empty()) {
-            let element = part.parse().ok().and_then(|at: usize| node.elements().get(at));
-            (place, node) = match (node.entry(part), element) {
-                (Some(entry), _) => (&entry.place, &entry.value),
-                (None, Some(element)) => (&element.place, element),
-                (None, None) => break,
-            };
-        }
+        let (place, node, _) = follow(config, path);
         // A single value is what is wrong itself; of a group or list, the key that begins it says more.
         if matches!(node.value, Value::Map(_) | Value::List(_) | Value::Null) {
             place.clone()
         } else {
             node.place.clone()
         }
+    }
+
+    /// Whether the file has all of a path of a step's configuration, so that its place says which setting is meant.
+    pub fn names(&self, owner: StepOwner<'_>, path: &str) -> bool {
+        let Some(step) = self.step(owner) else { return false };
+        let statement = step.get("sql").is_some() && path == build::SQL_STATEMENT;
+        path.is_empty() || statement || step.entry("config").is_some_and(|config| follow(config, path).2)
     }
 
     /// Where a pipeline names a port in its `to`.
@@ -96,6 +95,21 @@ impl Origin {
     fn section(&self, key: &str, name: &str) -> Option<&Node> {
         self.root.get(key)?.get(name)
     }
+}
+
+/// Follows a path from a configuration as far as the file has it: the place and the node it ends at, and whether that is
+/// all of the path.
+fn follow<'a>(config: &'a Entry, path: &str) -> (&'a Place, &'a Node, bool) {
+    let (mut place, mut node) = (&config.place, &config.value);
+    for part in path.split('.').filter(|part| !part.is_empty()) {
+        let element = part.parse().ok().and_then(|at: usize| node.elements().get(at));
+        (place, node) = match (node.entry(part), element) {
+            (Some(entry), _) => (&entry.place, &entry.value),
+            (None, Some(element)) => (&element.place, element),
+            (None, None) => return (place, node, false),
+        };
+    }
+    (place, node, true)
 }
 
 /// Reads and validates a pipeline file, or all `*.yaml` and `*.yml` files of a directory in the order of their names.

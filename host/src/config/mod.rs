@@ -27,6 +27,7 @@ use std::time::Duration;
 pub use load::{Loaded, Origin, Overrides, StepOwner, load};
 pub use report::{Look, Place, Problem, Report};
 pub use secret::Secret;
+pub use suggest::{listed, nearest};
 
 use crate::record::Timestamp;
 use crate::store::StreamSpec;
@@ -160,6 +161,26 @@ pub struct Pipeline {
     pub to: Vec<Arc<str>>,
     /// Where records go that leave a step by one of its other ports, by the port's name.
     pub ports: BTreeMap<Arc<str>, Vec<Arc<str>>>,
+}
+
+impl Config {
+    /// Whether any step or sink is a plugin.
+    pub fn uses_plugins(&self) -> bool {
+        let in_sinks = self.sinks.values().any(|sink| matches!(sink, Sink::Plugin(_)));
+        in_sinks || self.pipelines.values().any(|pipeline| !pipeline.steps.is_empty())
+    }
+
+    /// Where compiled plugins are kept.
+    pub fn plugin_cache(&self) -> PathBuf {
+        self.data.join("plugin-cache")
+    }
+}
+
+impl Pipeline {
+    /// Whether it writes to a stream or sink.
+    pub fn writes(&self, name: &str) -> bool {
+        self.to.iter().chain(self.ports.values().flatten()).any(|other| &**other == name)
+    }
 }
 
 /// One configured use of a plugin.

@@ -1,0 +1,212 @@
+//! Starts every plugin that a pipeline file uses, once, to see whether it is there and takes its configuration.
+//!
+//! `weir run` does the same before it starts, so that what `weir check` finds right does start.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::{Loaded, Pipeline, Problem, Sink, Step, StepOwner, listed, nearest};
+use crate::plugin::catalog::CatalogError;
+use crate::plugin::load::Problem as LoadProblem;
+use crate::plugin::{Catalog, Description, Engine, LoadError, Plugin, StartError, StepContext, World};
+use crate::record::Partition;
+
+/// The plugins of a pipeline file.
+#[derive(Debug, Default)]
+pub struct Plugins {
+    /// Those that can be used, by name.
+    pub loaded: BTreeMap<Arc<str>, Plugin>,
+    /// Errors and warnings. Without an error all plugins were loaded and took their configuration.
+    pub problems: Vec<Problem>,
+}
+
+/// Loads and starts the plugins of all steps and sinks.
+pub async fn plugins(loaded: &Loaded, engine: &Engine) -> Plugins {
+    let uses = uses(loaded);
+    let catalog = Catalog::new(loaded.config.plugins.clone());
+    let mut plugins = Plugins::default();
+    for name in uses.iter().map(|used| &used.step.plugin).collect::<std::collections::BTreeSet<_>>() {
+        let users: Vec<&Use<'_>> = uses.iter().filter(|used| used.step.plugin == *name).collect();
+        match load(&catalog, engine, name).await {
+            Ok(plugin) => drop(plugins.loaded.insert(name.clone(), plugin)),
+            Err(problem) => plugins.problems.push(mark(problem, loaded, &users)),
+        }
+    }
+    let mut described = Vec::new();
+    for used in &uses {
+        let Some(plugin) = plugins.loaded.get(&used.step.plugin) else { continue };
+        match used.start(plugin).await {
+            Ok(description) => described.push((used, description)),
+            Err(failure) => plugins.problems.push(used.problem(loaded, failure)),
+        }
+    }
+    for (name, pipeline) in &loaded.config.pipelines {
+        let of_this = |used: &Use<'_>| matches!(used.owner, StepOwner::Pipeline(owner, _) if owner == &**name);
+        let steps: Vec<_> = described.iter().filter(|(used, _)| of_this(used)).collect();
+        // A step that did not start has not said which ports it has.
+        if steps.len() == pipeline.steps.len() {
+            let ports: Vec<_> = steps.iter().map(|(used, description)| (used.step, description)).collect();
+            plugins.problems.extend(ports_problems(loaded, name, pipeline, &ports));
+        }
+    }
+    plugins
+}
+
+/// One use of a plugin.
+struct Use<'a> {
+    owner: StepOwner<'a>,
+    step: &'a Step,
+    world: World,
+    context: StepContext,
+}
+
+/// Why a plugin does not start in one place.
+enum Failure {
+    Load(LoadError),
+    Start(StartError),
+}
+
+fn uses(loaded: &Loaded) -> Vec<Use<'_>> {
+    let context = |pipeline: &Arc<str>, step: &Step, inputs: &[Arc<str>]| StepContext {
+        pipeline: pipeline.clone(),
+        step: step.name.clone(),
+        partition: Partition(0),
+        inputs: inputs.to_vec(),
+    };
+    let mut uses = Vec::new();
+    for (name, pipeline) in &loaded.config.pipelines {
+        for (at, step) in pipeline.steps.iter().enumerate() {
+            let context = context(name, step, &pipeline.from);
+            uses.push(Use { owner: StepOwner::Pipeline(name, at), step, world: World::Transform, context });
+        }
+    }
+    for (name, sink) in &loaded.config.sinks {
+        if let Sink::Plugin(step) = sink {
+            let writers: Vec<_> = loaded.config.pipelines.iter().filter(|(_, writer)| writer.writes(name)).collect();
+            let writers: Vec<Arc<str>> = writers.into_iter().map(|(name, _)| name.clone()).collect();
+            let context = context(name, step, &writers);
+            uses.push(Use { owner: StepOwner::Sink(name), step, world: World::Sink, context });
+        }
+    }
+    uses
+}
+
+async fn load(catalog: &Catalog, engine: &Engine, name: &str) -> Result<Plugin, Problem> {
+    let found = catalog.find(name).map_err(|error| not_found(catalog, error))?;
+    let refused = |error: LoadError| {
+        Problem::unavailable("plugin-refused", format!("`{name}` cannot be used as a plugin: {}", error.problem))
+    };
+    engine.load(name, found.wasm).await.map_err(refused)
+}
+
+fn not_found(catalog: &Catalog, error: CatalogError) -> Problem {
+    let CatalogError::NotFound { name, directories, stock, .. } = error else {
+        return Problem::unavailable("plugin-unreadable", error.to_string());
+    };
+    let names = catalog.names();
+    let near = nearest(&name, names.iter().map(String::as_str));
+    let mut help = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+    for directory in &directories {
+        help.push_str(&format!("there is no {}.wasm; ", directory.join(&name).display()));
+    }
+    help.push_str(&match stock {
+        0 => "this build carries no stock plugins (`cargo xtask build` makes one that does)".into(),
+        _ if directories.is_empty() => "say by `plugins` or --plugins where your plugins are".into(),
+        _ => "it is no stock plugin either".to_owned(),
+    });
+    Problem::error("plugin-not-found", format!("there is no plugin `{name}`")).help(help)
+}
+
+/// Points a problem of a plugin at all of its uses, up to a few.
+fn mark(problem: Problem, loaded: &Loaded, users: &[&Use<'_>]) -> Problem {
+    const SHOWN_MAX: usize = 4;
+    users
+        .iter()
+        .take(SHOWN_MAX)
+        .fold(problem, |problem, used| problem.at(&loaded.origin.plugin(used.owner), "used here"))
+}
+
+impl Use<'_> {
+    async fn start(&self, plugin: &Plugin) -> Result<Description, Failure> {
+        let (context, config, limits) = (self.context.clone(), self.step.config.clone(), self.step.limits.clone());
+        match self.world {
+            World::Transform => {
+                let factory = plugin.transform(context, config, limits).map_err(Failure::Load)?;
+                factory.start_transform().await.map(|(_, description)| description).map_err(Failure::Start)
+            }
+            World::Sink => {
+                let factory = plugin.sink(context, config, limits).map_err(Failure::Load)?;
+                factory.start().await.map(|_| Description::default()).map_err(Failure::Start)
+            }
+        }
+    }
+
+    fn problem(&self, loaded: &Loaded, failure: Failure) -> Problem {
+        let plugin = &self.step.plugin;
+        let here = loaded.origin.plugin(self.owner);
+        match failure {
+            Failure::Load(LoadError { problem: LoadProblem::WrongWorld { found, .. }, .. }) => {
+                self.wrong_world(found).at(&here, "used here")
+            }
+            Failure::Load(error) => Problem::unavailable("plugin-refused", error.to_string()).at(&here, "used here"),
+            Failure::Start(StartError::Config { path, message }) => {
+                let place = loaded.origin.setting(self.owner, &path);
+                let told =
+                    if loaded.origin.names(self.owner, &path) { message } else { format!("config.{path}: {message}") };
+                Problem::error("plugin-config", format!("`{plugin}` refuses its configuration: {told}"))
+                    .at(&place, "refused")
+            }
+            Failure::Start(failure @ (StartError::Failed(_) | StartError::Full { .. })) => {
+                Problem::unavailable("plugin-failed", format!("`{plugin}` does not start: {failure}"))
+                    .at(&here, "used here")
+                    .help("this is a defect of the plugin, or its `limits` are too low")
+            }
+        }
+    }
+
+    fn wrong_world(&self, found: World) -> Problem {
+        let plugin = &self.step.plugin;
+        match found {
+            World::Sink => {
+                Problem::error("plugin-kind", format!("the plugin `{plugin}` is a sink, and a step is expected"))
+                    .help(format!("name it under `sinks`, as `NAME: {{plugin: {plugin}}}`, and NAME in `to`"))
+            }
+            World::Transform => {
+                Problem::error("plugin-kind", format!("the plugin `{plugin}` is a step, and a sink is expected"))
+                    .help("name it in the `steps` of a pipeline")
+            }
+        }
+    }
+}
+
+/// Ports that `to` names and no step has, and ports of steps that lead nowhere.
+fn ports_problems(
+    loaded: &Loaded,
+    name: &Arc<str>,
+    pipeline: &Pipeline,
+    steps: &[(&Step, &Description)],
+) -> Vec<Problem> {
+    let known: Vec<&str> = steps.iter().flat_map(|(_, described)| described.ports.iter().map(String::as_str)).collect();
+    let unknown = pipeline.ports.keys().filter(|port| !known.contains(&&***port));
+    let mut problems: Vec<Problem> = unknown.map(|port| unknown_port(loaded, name, port, &known)).collect();
+    for (at, (step, described)) in steps.iter().enumerate() {
+        for port in described.ports.iter().filter(|port| !pipeline.ports.contains_key(port.as_str())) {
+            let message = format!("records that leave `{}` by its port `{port}` go nowhere", step.name);
+            problems.push(
+                Problem::warning("port-unused", message)
+                    .at(&loaded.origin.plugin(StepOwner::Pipeline(name, at)), &format!("has a port `{port}`"))
+                    .help(format!("say where they go: `to: {{main: ..., {port}: STREAM}}`")),
+            );
+        }
+    }
+    problems
+}
+
+fn unknown_port(loaded: &Loaded, pipeline: &str, port: &str, known: &[&str]) -> Problem {
+    let problem = Problem::error("unknown-port", format!("no step of `{pipeline}` has a port `{port}`"))
+        .at(&loaded.origin.port(pipeline, port), "unknown port");
+    match nearest(port, known.iter().copied()) {
+        Some(near) => problem.help(format!("did you mean `{near}`?")),
+        None => problem.help(format!("ports of its steps, beside `main`: {}", listed(known.iter().copied()))),
+    }
+}
