@@ -14,7 +14,7 @@ use crate::store::log::{self, Trim, without_front};
 use crate::store::{Appended, Bounds, Changes, Error, PositionKey, StreamName, StreamSpec, TableId};
 
 /// The batches that one write lets go at most.
-const TRIM_BATCHES_MAX: usize = 1000;
+pub(super) const TRIM_BATCHES_MAX: usize = 1000;
 
 /// A group of changes as it is written: each key once.
 pub(super) struct Group {
