@@ -124,3 +124,200 @@ fn check_ports(records: &Batch, ports: usize) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::super::bindings::BatchOut;
+    use super::*;
+    use crate::record::{Offset, Record, Timestamp};
+
+    const PORTS: usize = 2;
+
+    fn batch(records: usize) -> Batch {
+        let mut batch = Batch::default();
+        for n in 0..records as u64 {
+            batch.push(&Record { offset: Offset(1_000 + n), ..Record::of(b"value", Timestamp(7)) });
+        }
+        batch
+    }
+
+    /// Numbers near the edges of a batch of a few records, and any others.
+    fn number() -> impl Strategy<Value = u32> {
+        prop_oneof![20 => 0u32..8, 1 => any::<u32>(), 1 => Just(u32::MAX)]
+    }
+
+    fn places() -> impl Strategy<Value = Vec<u32>> {
+        let sorted = |mut places: Vec<u32>| {
+            places.sort_unstable();
+            places.dedup();
+            places
+        };
+        prop_oneof![3 => vec(number(), 0..8).prop_map(sorted), 1 => vec(number(), 0..8)]
+    }
+
+    fn rejects() -> impl Strategy<Value = Vec<RejectOut>> {
+        let reasons = prop_oneof![5 => ".{0,10}", 1 => "[äx]{3000,6000}"];
+        (places(), reasons, any::<bool>()).prop_map(|(places, reason, retriable)| {
+            places.into_iter().map(|index| RejectOut { index, reason: reason.clone(), retriable }).collect()
+        })
+    }
+
+    /// Columns that make a batch: so many records, of which some leave by a port.
+    fn good_columns(records: usize) -> impl Strategy<Value = BatchOut> {
+        vec((0u32..5, prop_oneof![9 => 0u32..3, 1 => 0u32..256], any::<i64>()), records).prop_map(|rows| {
+            let (mut columns, mut end) = (BatchOut::default(), 0);
+            for (len, port, number) in rows {
+                columns.index.extend([end, end + len, end + len, port << 8]);
+                columns.meta.extend([number, number]);
+                end += len;
+            }
+            columns.data.resize(end as usize, b'x');
+            columns
+        })
+    }
+
+    fn hostile_columns() -> impl Strategy<Value = BatchOut> {
+        let (index, meta) = (vec(number(), 0..20), vec(any::<i64>(), 0..10));
+        (index, meta, vec(any::<u8>(), 0..30)).prop_map(|(index, meta, data)| BatchOut { index, meta, data })
+    }
+
+    fn replacements() -> impl Strategy<Value = Replacement> {
+        let good = vec(number(), 0..6).prop_flat_map(|origin| {
+            good_columns(origin.len()).prop_map(move |records| Replacement { origin: origin.clone(), records })
+        });
+        let hostile =
+            (vec(number(), 0..6), hostile_columns()).prop_map(|(origin, records)| Replacement { origin, records });
+        prop_oneof![4 => good, 1 => hostile]
+    }
+
+    fn outcomes() -> impl Strategy<Value = OutcomeOut> {
+        let answers = prop_oneof![
+            1 => Just(AnswerOut::Unchanged),
+            4 => places().prop_map(AnswerOut::Select),
+            8 => replacements().prop_map(AnswerOut::Replaced),
+        ];
+        let rejects = prop_oneof![2 => Just(Vec::new()), 3 => rejects()];
+        (answers, rejects).prop_map(|(answer, rejects)| OutcomeOut { answer, rejects })
+    }
+
+    /// The contract once more, in other words than the code's: sets instead of walks.
+    fn assert_contract(outcome: &Outcome, batch: &Batch) {
+        let n = batch.len() as u32;
+        let is_ascending = |places: &[u32]| places.windows(2).all(|pair| pair[0] < pair[1]);
+        let rejected: Vec<u32> = outcome.rejects.iter().map(|reject| reject.index).collect();
+        assert!(is_ascending(&rejected) && rejected.iter().all(|place| *place < n));
+        assert!(outcome.rejects.iter().all(|reject| reject.reason.len() <= 4096));
+        let rejected: BTreeSet<u32> = rejected.into_iter().collect();
+        match &outcome.answer {
+            Answer::Unchanged => {}
+            Answer::Select(places) => {
+                assert!(is_ascending(places) && places.iter().all(|place| *place < n && !rejected.contains(place)));
+            }
+            Answer::Replaced { records, origin } => {
+                assert_eq!(records.len(), origin.len());
+                assert!(origin.iter().all(|place| *place < n && !rejected.contains(place)));
+                for (record, from) in records.iter().zip(origin) {
+                    assert_eq!(record.offset.0, 1_000 + u64::from(*from));
+                    assert!(usize::from(record.port.0) <= PORTS);
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        #[test]
+        fn what_passes_keeps_the_contract(raw in outcomes(), records in 0usize..8) {
+            let batch = batch(records);
+            match outcome(raw, &batch, PORTS) {
+                Ok(outcome) => assert_contract(&outcome, &batch),
+                Err(failure) => prop_assert!(matches!(failure, Failure::Answer(_)), "{failure:?}"),
+            }
+        }
+
+        #[test]
+        fn what_keeps_the_contract_passes(
+            kept in vec(0u8..4, 0..20),
+            replace in any::<bool>(),
+        ) {
+            let batch = batch(kept.len());
+            let chosen = |wanted: u8| (0u32..).zip(&kept).filter(move |(_, k)| **k == wanted).map(|(n, _)| n);
+            let rejects = chosen(0).map(|index| RejectOut { index, reason: "no".into(), retriable: false }).collect();
+            let mut columns = BatchOut::default();
+            let origin: Vec<u32> = chosen(1).flat_map(|n| [n, n]).collect();
+            columns.index.resize(origin.len() * 4, 0);
+            columns.meta.resize(origin.len() * 2, -1);
+            let answer = match replace {
+                true => AnswerOut::Replaced(Replacement { origin, records: columns }),
+                false => AnswerOut::Select(chosen(1).collect()),
+            };
+            let outcome = outcome(OutcomeOut { answer, rejects }, &batch, 0);
+            assert_contract(&outcome.expect("the answer is good"), &batch);
+        }
+
+        #[test]
+        fn descriptions_are_refused_or_usable(ports in vec(".{0,3}", 0..300)) {
+            if let Ok(description) = description(ports) {
+                prop_assert!(description.ports.len() <= PORTS_MAX);
+                let names: BTreeSet<&String> = description.ports.iter().collect();
+                prop_assert!(names.len() == description.ports.len() && !names.contains(&String::new()));
+            }
+        }
+    }
+
+    fn refusal(answer: AnswerOut, rejected: &[u32]) -> String {
+        let reject = |index: &u32| RejectOut { index: *index, reason: String::new(), retriable: false };
+        let rejects = rejected.iter().map(reject).collect();
+        outcome(OutcomeOut { answer, rejects }, &batch(3), PORTS).expect_err("must be refused").to_string()
+    }
+
+    fn replaced_by(origin: &[u32], port: u32) -> AnswerOut {
+        let index = origin.iter().flat_map(|_| [0, 0, 0, port << 8]).collect();
+        let records = BatchOut { index, meta: vec![0; origin.len() * 2], data: vec![] };
+        AnswerOut::Replaced(Replacement { origin: origin.to_vec(), records })
+    }
+
+    #[test]
+    fn each_rule_says_what_was_broken() {
+        let select = |places: &[u32]| AnswerOut::Select(places.to_vec());
+        let cases = [
+            (refusal(select(&[0, 3]), &[]), "select[1] is record 3, but the batch has 3 records"),
+            (refusal(select(&[1, 0]), &[]), "select[1] is record 0, but records must ascend: expected 2 or more"),
+            (refusal(select(&[1, 1]), &[]), "select[1] is record 1, but records must ascend: expected 2 or more"),
+            (refusal(select(&[0, 2]), &[1, 2]), "record 2 is both selected and rejected"),
+            (
+                refusal(AnswerOut::Unchanged, &[u32::MAX]),
+                "rejects[0] is record 4294967295, but the batch has 3 records",
+            ),
+            (refusal(AnswerOut::Unchanged, &[2, 2]), "rejects[1] is record 2, but records must ascend"),
+            (refusal(replaced_by(&[3], 0), &[]), "origin[0] is record 3, but the batch has 3 records"),
+            (refusal(replaced_by(&[0, 1], 0), &[1]), "origin[1] is record 1, which is rejected"),
+            (refusal(replaced_by(&[0], 3), &[]), "a record leaves by port 3, but the highest described is 2"),
+        ];
+        for (refusal, expected) in cases {
+            assert!(
+                refusal.starts_with("the plugin's answer breaks the contract: ") && refusal.contains(expected),
+                "{refusal}"
+            );
+        }
+        let mut short = Replacement { origin: vec![0, 1], records: BatchOut::default() };
+        assert!(
+            refusal(AnswerOut::Replaced(short.clone()), &[]).contains("origin names 2 records, but meta has 0 numbers")
+        );
+        short.records.meta = vec![0; 4];
+        assert!(refusal(AnswerOut::Replaced(short), &[]).contains("replaced: index has 0 numbers and meta has 4"));
+    }
+
+    #[test]
+    fn reasons_are_cut_between_characters() {
+        let reject = RejectOut { index: 0, reason: "x".to_owned() + &"ä".repeat(3_000), retriable: true };
+        let cut = super::rejects(vec![reject], 1).unwrap();
+        assert_eq!((cut[0].reason.len(), cut[0].retriable), (4_095, true));
+    }
+}
