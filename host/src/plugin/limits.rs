@@ -239,7 +239,7 @@ pub(super) fn link_log(linker: &mut Linker<State>) -> Result<()> {
         let log = store.data().log.clone();
         if log.admit() {
             // Only now is the message read: a flood costs no more than its calls.
-            log.write(level, &message.to_str(&store)?);
+            log.write(level, message.to_str(&store).as_deref().unwrap_or("(a message that is not UTF-8)"));
         }
         Ok(())
     })

@@ -2,13 +2,12 @@
 //!
 //! A guest as text does one thing to its caller's face: lengths that no memory holds, answers that contradict each
 //! other. What takes a real program is in `tests/guests/hostile`.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Each test file uses its part of it.
-
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::OnceCell;
 use weir::config::StepLimits;
 use weir::plugin::instance::TransformFactory;
 use weir::plugin::{Engine, Plugin, StepContext};
@@ -19,10 +18,12 @@ use weir::record::{Batch, Offset, Partition, Record, Timestamp};
 pub struct Text<'a> {
     /// Component level: imports.
     pub imports: &'a str,
-    /// Component level, inside of the core module's instantiation.
+    /// Component level: what the core module is instantiated with.
     pub with: &'a str,
     /// Module level: imports, functions, data.
     pub code: &'a str,
+    /// Pages of 64 KiB that the memory begins with; `None`: 32.
+    pub pages: Option<u32>,
     /// Instructions of `init`.
     pub init: &'a str,
     /// Instructions of `process`.
@@ -36,6 +37,7 @@ impl Text<'_> {
             .replace("(;IMPORTS;)", self.imports)
             .replace("(;WITH;)", self.with)
             .replace("(;CODE;)", self.code)
+            .replace("(;PAGES;)", &self.pages.unwrap_or(32).to_string())
             .replace("(;INIT;)", self.init)
             .replace("(;PROCESS;)", self.process);
         wat::parse_str(text).expect("the text is a component")
@@ -47,25 +49,29 @@ pub fn answering(process: &str) -> Vec<u8> {
     Text { process, ..Text::default() }.component()
 }
 
-/// The import of the log, for a guest that calls it as `$log` (level, pointer, length).
+/// The import of the log, for a guest that calls it as `$log` (level, pointer, length). Its messages are in a memory of
+/// two pages: "good" at 0, a byte that is not UTF-8 at 100.
 pub const LOG: Text<'static> = Text {
     imports: r#"
-      (type $log-types (instance
+      (import "weir:plugin/log@0.1.0" (instance $log
         (type $level-def (enum "error" "warn" "info" "debug")) (export "level" (type $level (eq $level-def)))
         (export "write" (func (param "level" $level) (param "message" string)))))
-      (import "weir:plugin/log@0.1.0" (instance $log (type $log-types)))
-      (core module $memory-of-log (memory (export "memory") 2))
-      (core instance $log-memory (instantiate $memory-of-log))
-      (alias core export $log-memory "memory" (core memory $shared))
-      (core func $log-write (canon lower (func $log "write") (memory $shared)))
+      (core module $texts (memory (export "memory") 2) (data (i32.const 0) "good") (data (i32.const 100) "\ff"))
+      (core instance $texts (instantiate $texts))
+      (alias core export $texts "memory" (core memory $text))
+      (core func $log-write (canon lower (func $log "write") (memory $text)))
       (core instance $log-core (export "write" (func $log-write)))"#,
-    with: r#"(with "log" (instance $log-core)) (with "shared" (instance $log-memory))"#,
-    code: r#"
-      (import "log" "write" (func $log (param i32 i32 i32)))
-      (import "shared" "memory" (memory $shared 2))"#,
+    with: r#"(with "log" (instance $log-core))"#,
+    code: r#"(import "log" "write" (func $log (param i32 i32 i32)))"#,
+    pages: None,
     init: "",
     process: "",
 };
+
+/// A sink that does this in `write`; see `sink.wat.in`.
+pub fn sink(write: &str) -> Vec<u8> {
+    wat::parse_str(include_str!("sink.wat.in").replace("(;WRITE;)", write)).expect("the text is a component")
+}
 
 /// The engine that all tests of a process share.
 pub fn engine() -> Engine {
@@ -73,15 +79,21 @@ pub fn engine() -> Engine {
     ENGINE.get_or_init(|| Engine::new(None).expect("the engine starts")).clone()
 }
 
-/// Small limits, so that tests reach them soon.
+/// Small limits of memory and output, so that tests reach them soon; and more time than any well-behaved guest needs on
+/// a busy machine.
 pub fn limits() -> StepLimits {
     StepLimits {
         memory_bytes_max: 16 << 20,
-        batch_time_max: Duration::from_millis(200),
+        batch_time_max: Duration::from_secs(30),
         output_bytes_max: 1 << 20,
         log_rate_max: 5,
         retries: 0,
     }
+}
+
+/// For guests that never end.
+pub fn hurried() -> StepLimits {
+    StepLimits { batch_time_max: Duration::from_millis(200), ..limits() }
 }
 
 pub fn context() -> StepContext {
@@ -118,6 +130,13 @@ pub fn built(name: &str) -> Vec<u8> {
     });
     let path = directory.join(name).with_extension("wasm");
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask plugins --test`", path.display()))
+}
+
+/// A factory of the plugin in tests/guests/hostile, which is compiled once for all tests.
+pub async fn hostile(config: Value, limits: StepLimits) -> TransformFactory {
+    static PLUGIN: OnceCell<Plugin> = OnceCell::const_new();
+    let plugin = PLUGIN.get_or_init(|| load(built("hostile"))).await;
+    plugin.transform(context(), config, limits).expect("it is a transform")
 }
 
 /// The resident memory of this process in bytes.
