@@ -71,6 +71,11 @@ pub async fn tap(data: &Path, request: &TapRequest) -> Result<TapLines, Error> {
 }
 
 impl TapLines {
+    /// Whether the next line is here already.
+    pub fn is_next_ready(&self) -> bool {
+        memchr::memchr(b'\n', self.bytes.get(self.searched..).unwrap_or_default()).is_some()
+    }
+
     /// The next line, without its end; `None` when the appliance has ended the tap.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {

@@ -12,7 +12,7 @@ pub mod socket;
 pub mod status;
 pub mod tap;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path as FilePath;

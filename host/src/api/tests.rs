@@ -17,7 +17,7 @@ use crate::store::memory::MemoryStore;
 use crate::store::{Append, Changes, Retention, StreamSpec};
 
 /// An appliance as the API sees it.
-struct Rig {
+pub(crate) struct Rig {
     data: tempfile::TempDir,
     state: ApiState,
     stopper: Stopper,
@@ -25,7 +25,7 @@ struct Rig {
 }
 
 impl Rig {
-    async fn start() -> Rig {
+    pub(crate) async fn start() -> Rig {
         let data = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         for (name, partitions) in [("logins", 2), ("dead-letters", 1)] {
@@ -45,7 +45,7 @@ impl Rig {
         Rig { data, state, stopper, served }
     }
 
-    async fn append(&self, partition: u32, values: &[&[u8]]) {
+    pub(crate) async fn append(&self, partition: u32, values: &[&[u8]]) {
         let mut records = Batch::default();
         for value in values {
             records.push(&Record::of(value, Timestamp(1_772_366_400_000)));
@@ -57,6 +57,16 @@ impl Rig {
         let append = Append { stream: "logins".into(), partition: Partition(partition), records };
         let commit = Commit { changes: Changes { appends: vec![append], ..Changes::default() }, staged: Vec::new() };
         self.state.committer.submit(&Lane::default(), commit).await.await.unwrap();
+    }
+
+    /// The data directory.
+    pub(crate) fn data(&self) -> &FilePath {
+        self.data.path()
+    }
+
+    /// Gives the signal to stop.
+    pub(crate) fn stop(&self) {
+        self.stopper.stop();
     }
 
     async fn tap(&self, from: &str, partition: Option<u32>, limit: Option<u64>) -> TapLines {

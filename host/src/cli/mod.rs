@@ -4,7 +4,9 @@
 //! there (a file, a port, a running appliance), 70 a defect, 74 the disk failed, 78 the configuration is wrong.
 
 pub mod check;
+pub mod inspect;
 pub mod run;
+pub mod tap;
 
 use std::process::ExitCode;
 
@@ -35,6 +37,17 @@ enum Command {
     Run(run::RunArgs),
     /// Checks a pipeline file without running it.
     Check(check::CheckArgs),
+    /// Shows the records of a stream of a running appliance as they come.
+    Tap(tap::TapArgs),
+    /// Looks at plugins.
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum PluginCommand {
+    /// Shows what a plugin is: its world, what it imports and exports, its size and hash.
+    Inspect(inspect::InspectArgs),
 }
 
 /// Runs the command that the process was started with.
@@ -58,6 +71,8 @@ pub fn main() -> ExitCode {
         match cli.command {
             Command::Run(args) => run::run(args).await,
             Command::Check(args) => check::run(args).await,
+            Command::Tap(args) => tap::run(args).await,
+            Command::Plugin(PluginCommand::Inspect(args)) => inspect::run(args).await,
         }
     });
     // What still reads standard input cannot be interrupted, and need not be waited for.
