@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod inspect;
+pub mod progress;
 pub mod run;
 pub mod tap;
 
