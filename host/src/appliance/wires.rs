@@ -20,6 +20,7 @@ use crate::sink::Sink;
 use crate::sink::file::FileParticipant;
 use crate::sink::stdout::Stdout;
 use crate::source::demo::DemoReader;
+use crate::source::file::FileReader;
 use crate::source::stream::{StreamReader, Writers};
 use crate::source::{Disposition, Error, Listener, Mode, Reader, Received};
 use crate::store::Store;
@@ -112,6 +113,7 @@ impl Wiring for Wires {
         }
         let (mode, clock) = (self.mode, self.clock.clone());
         match self.config.sources.get(input) {
+            Some(SourceConfig::File(settings)) => Ok(Box::new(FileReader::open(input, settings, at, mode, clock)?)),
             Some(SourceConfig::Demo(settings)) => Ok(Box::new(DemoReader::open(input, settings, at, mode, clock)?)),
             _ => Err(unknown(input)),
         }

@@ -5,7 +5,9 @@
 //! [`Intake`], and pipelines read that.
 
 pub mod demo;
+pub mod file;
 pub mod intake;
+pub mod lines;
 pub mod stream;
 
 use std::sync::Arc;
@@ -24,7 +26,7 @@ pub struct Chunk {
     /// The place, for ids and dead letters: the stream and partition, or the file's identity. The same place gives the
     /// same text after a restart.
     pub source: Arc<str>,
-    /// The records, with their offsets in that place.
+    /// The records, with their offsets in that place. None, where only the position moved.
     pub records: Batch,
     /// The reader's position behind them.
     pub position: Position,
@@ -71,6 +73,13 @@ pub type OnCommit = Box<dyn Fn(&Position) + Send>;
 pub const BATCH_RECORDS_MAX: usize = 1_000;
 /// The bytes after which a reader closes a chunk. One record alone may be larger.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// The header with the path of the file that a record was read from.
+pub const HEADER_PATH: &str = "weir-path";
+/// The header with the address of the peer that a record was received from, without its port.
+pub const HEADER_PEER: &str = "weir-peer";
+/// The header of a record that was cut: how many bytes its value had, as decimal digits.
+pub const HEADER_TRUNCATED: &str = "weir-truncated";
 
 /// How a source is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
