@@ -14,12 +14,12 @@ use tokio::task::JoinSet;
 
 use wires::Wires;
 
+use crate::api::{self, ApiState};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::metrics::PipelineMetrics;
 use crate::pipeline::{self, Destination, Task, TaskSpec};
-use crate::plugin::catalog::Catalog;
-use crate::plugin::engine::{Engine, EngineError};
+use crate::plugin::Plugin;
 use crate::record::Partition;
 use crate::sink::stdout::Stdout;
 use crate::source::stream::{Writers, Writing};
@@ -28,8 +28,6 @@ use crate::stop::{Stop, stop_signal};
 use crate::store::committer::{CommitLoop, Committer};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::{self, DEAD_LETTERS, PositionKey, Store};
-
-pub use wires::{PluginError, load_plugins};
 
 /// How long after the signal to stop what is on its way may take to be committed. What is not is read again by the next
 /// run.
@@ -41,12 +39,9 @@ pub enum Error {
     /// The store could not be opened, read or written.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// Plugins cannot be run on this machine.
+    /// The control socket could not be opened.
     #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// A plugin is missing, is not one, or refuses its configuration.
-    #[error(transparent)]
-    Plugin(#[from] PluginError),
+    Control(#[from] api::socket::Error),
     /// A source could not be opened.
     #[error("source {name}: {error}")]
     Source {
@@ -85,6 +80,7 @@ pub struct Appliance {
     commits: CommitLoop,
     wires: Arc<Wires>,
     listeners: Vec<(Arc<str>, Box<dyn Listener>)>,
+    control: api::Listening,
     status: Arc<Status>,
 }
 
@@ -103,16 +99,15 @@ pub struct Status {
 }
 
 impl Appliance {
-    /// Opens everything. On an error nothing is left running.
-    pub async fn start(config: Config, mode: Mode) -> Result<Self, Error> {
+    /// Opens everything. `plugins` holds, by name, all that the configuration uses. On an error nothing is left running.
+    pub async fn start(config: Config, plugins: BTreeMap<Arc<str>, Plugin>, mode: Mode) -> Result<Self, Error> {
         let config = Arc::new(config);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&config.data)?);
         for spec in config.streams.values() {
             store.create_stream(spec).await?;
         }
-        let engine = Engine::new(Some(wires::cache_dir(&config.data)))?;
-        let plugins = load_plugins(&engine, &Catalog::new(config.plugins.clone()), &config).await?;
+        let control = api::listen(&config.data)?;
         let (committer, commits) = Committer::new(store.clone(), clock.clone(), Default::default());
         let received: BTreeMap<_, _> =
             config.sources.keys().map(|name| (name.clone(), Arc::new(Received::default()))).collect();
@@ -134,7 +129,12 @@ impl Appliance {
             files: wires::open_files(&config, &*store, &clock).await?,
         });
         let status = Arc::new(status);
-        Ok(Appliance { config, mode, store, committer, commits, wires, listeners, status })
+        Ok(Appliance { config, mode, store, committer, commits, wires, listeners, control, status })
+    }
+
+    /// Whether whoever reads standard output has closed it: what looks like a failed sink is then no error.
+    pub fn stdout(&self) -> Stdout {
+        self.wires.stdout.clone()
     }
 
     /// What can be known of it while it runs.
@@ -151,6 +151,8 @@ impl Appliance {
         self.spawn_listeners(&mut work, &work_stop);
         self.spawn_tasks(&mut work, &work_stop);
         let mut commits = tokio::spawn(self.commits.run(commits_stop));
+        let api = ApiState { store: self.store, committer: self.committer, pipelines: self.status.pipelines.clone() };
+        let mut control = tokio::spawn(api::serve(self.control, api, work_stop));
         let mut result = Ok(());
         let mut deadline = None;
         loop {
@@ -178,6 +180,10 @@ impl Appliance {
             }
         }
         work.shutdown().await;
+        stop_work.stop();
+        if let Ok(Err(error)) = (&mut control).await {
+            tracing::warn!("the control socket failed: {error}");
+        }
         stop_commits.stop();
         match commits.await {
             Ok(Ok(())) => result,

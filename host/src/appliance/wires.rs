@@ -1,7 +1,6 @@
 //! Opens what tasks work with, as the pipeline file says: sources, steps, sinks.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,14 +9,13 @@ use crate::clock::Clock;
 use crate::config::{Config, Sink as SinkConfig, Source as SourceConfig, Step as StepConfig};
 use crate::pipeline::{Chain, TaskSpec, Wiring};
 use crate::plugin::StartError;
-use crate::plugin::catalog::Catalog;
-use crate::plugin::engine::Engine;
 use crate::plugin::instance::StepContext;
 use crate::plugin::load::Plugin;
 use crate::plugin::step::Step;
 use crate::record::Position;
 use crate::sink::Sink;
 use crate::sink::file::FileParticipant;
+use crate::sink::plugin::PluginTask;
 use crate::sink::stdout::Stdout;
 use crate::source::demo::DemoReader;
 use crate::source::file::FileReader;
@@ -25,14 +23,6 @@ use crate::source::stream::{StreamReader, Writers};
 use crate::source::{Disposition, Error, Listener, Mode, Reader, Received};
 use crate::store::Store;
 use crate::store::committer::Committer;
-
-/// A plugin that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct PluginError {
-    /// Which plugin, and what is wrong with it.
-    pub message: String,
-}
 
 /// What the tasks of an appliance are opened from.
 pub(super) struct Wires {
@@ -45,29 +35,6 @@ pub(super) struct Wires {
     pub(super) plugins: BTreeMap<Arc<str>, Plugin>,
     pub(super) stdout: Stdout,
     pub(super) files: BTreeMap<Arc<str>, Arc<FileParticipant>>,
-}
-
-/// Loads every plugin that the pipeline file uses.
-pub async fn load_plugins(
-    engine: &Engine,
-    catalog: &Catalog,
-    config: &Config,
-) -> Result<BTreeMap<Arc<str>, Plugin>, PluginError> {
-    let steps = config.pipelines.values().flat_map(|pipeline| &pipeline.steps);
-    let sinks = config.sinks.values().filter_map(|sink| match sink {
-        SinkConfig::Plugin(step) => Some(step),
-        _ => None,
-    });
-    let failed = |error: &dyn std::fmt::Display| PluginError { message: error.to_string() };
-    let mut plugins = BTreeMap::new();
-    for StepConfig { plugin, .. } in steps.chain(sinks) {
-        if !plugins.contains_key(plugin) {
-            let found = catalog.find(plugin).map_err(|error| failed(&error))?;
-            let loaded = engine.load(plugin, found.wasm).await.map_err(|error| failed(&error))?;
-            plugins.insert(plugin.clone(), loaded);
-        }
-    }
-    Ok(plugins)
 }
 
 /// Opens all file sinks at their committed positions.
@@ -158,10 +125,7 @@ impl Wiring for Wires {
                 let plugin = self.plugin(step).map_err(|error| stop(error.to_string()))?;
                 let factory = plugin.sink(context, step.config.clone(), step.limits.clone());
                 let factory = factory.map_err(|error| stop(error.to_string()))?;
-                {
-                    let _ = factory;
-                    Err(unknown(name))
-                }
+                Ok(Box::new(PluginTask::start(name.into(), Arc::new(factory)).await?))
             }
             None => Err(unknown(name)),
         }
@@ -185,9 +149,4 @@ fn refused(message: String) -> StartError {
 /// What an error of the system at start calls for: an operator.
 pub(super) fn io(error: &std::io::Error) -> Error {
     Error { message: error.to_string(), disposition: Disposition::Stop }
-}
-
-/// Where compiled plugins are kept.
-pub(super) fn cache_dir(data: &Path) -> std::path::PathBuf {
-    data.join("plugin-cache")
 }

@@ -1,13 +1,18 @@
 //! `weir run`: runs a pipeline file until it is told to stop, or to the end of what there is.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
-use super::{EXIT_CONFIG, EXIT_DEFECT, EXIT_STORAGE, EXIT_UNAVAILABLE, say};
+use super::progress::{self, Screen, Snapshot};
+use super::{EXIT_CONFIG, EXIT_DEFECT, EXIT_STORAGE, EXIT_UNAVAILABLE, check, say};
 use crate::appliance::{Appliance, Error};
-use crate::config::{self, Look, Overrides};
+use crate::config::{self, Loaded, Look, Overrides, Report};
+use crate::plugin::{Engine, Plugin};
 use crate::source::Mode;
 use crate::stop::{Stopper, stop_signal};
 use crate::{pipeline, store};
@@ -39,27 +44,83 @@ const REPORT_WIDTH: usize = 100;
 
 /// Runs, and gives the exit code.
 pub async fn run(args: RunArgs) -> u8 {
-    let overrides = Overrides { data: args.data.clone(), plugins: args.plugins.clone() };
-    let look = Look { color: std::io::stderr().is_terminal() && config::color_wanted(), width: REPORT_WIDTH };
-    let loaded = match config::load(&args.path, &overrides) {
-        Ok(loaded) => loaded,
-        Err(report) => {
-            say(&format!("{}{report}", report.render(look)));
-            return report.exit_code();
-        }
+    let begun = Instant::now();
+    let (loaded, plugins) = match load(&args).await {
+        Ok(ready) => ready,
+        Err(code) => return code,
     };
-    log_to_stderr(&args);
+    let records_on_terminal = std::io::stdout().is_terminal() && loaded.config.writes_to_stdout();
+    let screen = Screen::new(Box::new(std::io::stderr()), is_terminal() && !records_on_terminal && !args.json);
+    start_log(&args, &screen);
     let mode = if args.once { Mode::Drain } else { Mode::Follow };
-    let appliance = match Appliance::start(loaded.config, mode).await {
+    let appliance = match Appliance::start(loaded.config, plugins, mode).await {
         Ok(appliance) => appliance,
         Err(error) => return failed(&error),
     };
     let (stopper, stop) = stop_signal();
     tokio::spawn(stop_on_signal(stopper));
-    match appliance.run(stop).await {
-        Ok(()) => 0,
-        Err(error) => failed(&error),
+    let (status, stdout) = (appliance.status(), appliance.stdout());
+    let result = tokio::select! {
+        result = appliance.run(stop) => result,
+        () = progress::show(&screen, &status, begun) => Ok(()),
+    };
+    if args.once {
+        summarize(&args, &Snapshot::of(&status, begun).await);
     }
+    match result {
+        Err(_) if stdout.reader_is_gone() => 0,
+        Err(error) => failed(&error),
+        Ok(()) => 0,
+    }
+}
+
+/// Reads and checks the pipeline file and loads its plugins. What is wrong is printed; the error is the exit code.
+async fn load(args: &RunArgs) -> Result<(Loaded, BTreeMap<Arc<str>, Plugin>), u8> {
+    let overrides = Overrides { data: args.data.clone(), plugins: args.plugins.clone() };
+    let loaded = config::load(&args.path, &overrides).map_err(|report| print(&report))?;
+    let mut problems = loaded.warnings.clone();
+    let mut plugins = BTreeMap::new();
+    if loaded.config.uses_plugins() {
+        let engine = Engine::new(Some(loaded.config.plugin_cache())).map_err(|error| {
+            say(&format!("weir: {error}"));
+            EXIT_UNAVAILABLE
+        })?;
+        let found = check::plugins(&loaded, &engine).await;
+        problems.extend(found.problems);
+        plugins = found.loaded;
+    }
+    let report = Report::new(problems);
+    match print(&report) {
+        0 => Ok((loaded, plugins)),
+        code => Err(code),
+    }
+}
+
+/// Prints what there is to say of a pipeline file; returns its exit code.
+fn print(report: &Report) -> u8 {
+    let look = Look { color: is_terminal() && config::color_wanted(), width: REPORT_WIDTH };
+    let text = report.render(look);
+    if !text.is_empty() {
+        say(text.trim_end());
+    }
+    if report.exit_code() != 0 {
+        say(&report.to_string());
+    }
+    report.exit_code()
+}
+
+fn summarize(args: &RunArgs, at_end: &Snapshot) {
+    use std::io::Write;
+    if args.json {
+        // Where nobody reads it, nobody misses it.
+        let _ = std::io::stdout().lock().write_all(progress::summary_json(at_end).as_bytes());
+    } else {
+        say(progress::summary(at_end).trim_end());
+    }
+}
+
+fn is_terminal() -> bool {
+    std::io::stderr().is_terminal()
 }
 
 /// The first TERM or INT lets the appliance finish what is on its way; the second one ends the process, which loses
@@ -87,21 +148,21 @@ fn failed(error: &Error) -> u8 {
         Error::Store(_) | Error::Pipeline { error: pipeline::Error::Store(_) | pipeline::Error::Commit(_), .. } => {
             EXIT_STORAGE
         }
-        Error::Plugin(_) | Error::Pipeline { error: pipeline::Error::Plugin(_), .. } => EXIT_CONFIG,
-        Error::Source { .. } | Error::Sink { .. } | Error::Engine(_) | Error::Pipeline { .. } => EXIT_UNAVAILABLE,
+        Error::Pipeline { error: pipeline::Error::Plugin(_), .. } => EXIT_CONFIG,
+        Error::Control(_) | Error::Source { .. } | Error::Sink { .. } | Error::Pipeline { .. } => EXIT_UNAVAILABLE,
         Error::Defect(_) => EXIT_DEFECT,
     }
 }
 
-fn log_to_stderr(args: &RunArgs) {
+fn start_log(args: &RunArgs, screen: &Screen) {
     let filter = tracing_subscriber::EnvFilter::try_new(&args.log).unwrap_or_else(|error| {
         say(&format!("weir: --log {}: {error}; logging at level info", args.log));
         tracing_subscriber::EnvFilter::new("info")
     });
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(screen.clone()).with_target(false);
     if args.json {
         log.json().init();
     } else {
-        log.with_ansi(std::io::stderr().is_terminal() && config::color_wanted()).init();
+        log.with_ansi(is_terminal() && config::color_wanted()).init();
     }
 }

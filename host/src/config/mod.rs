@@ -170,6 +170,11 @@ impl Config {
         in_sinks || self.pipelines.values().any(|pipeline| !pipeline.steps.is_empty())
     }
 
+    /// Whether records go to standard output.
+    pub fn writes_to_stdout(&self) -> bool {
+        self.sinks.values().any(|sink| matches!(sink, Sink::Stdout(_)))
+    }
+
     /// Where compiled plugins are kept.
     pub fn plugin_cache(&self) -> PathBuf {
         self.data.join("plugin-cache")
