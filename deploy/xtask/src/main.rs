@@ -4,6 +4,7 @@
 mod apt;
 mod bench;
 mod build;
+mod demo;
 mod error;
 mod plugins;
 mod process;
@@ -35,6 +36,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Builds everything and runs an example that explains itself. Begin here.
+    Demo,
     /// Builds the stock plugins to components, in plugins/ of the target directory.
     Plugins {
         /// Builds the guests that the tests use as well, in plugins-test/.
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     let workspace = Workspace::find()?;
     match command {
+        Command::Demo => demo::run(&workspace),
         Command::Plugins { test } => plugins::build(&workspace, if test { Which::StockAndTests } else { Which::Stock }),
         Command::Build { release } => {
             let binary = build::build(&workspace, if release { Profile::Release } else { Profile::Dev })?;

@@ -21,7 +21,7 @@ fn pipeline(input: &Path, output: &Path, directory: &Path) -> String {
         r#"version: 1
 data: {directory}/weir-data
 sources:
-  lines: {{ type: file, paths: ["{input}"] }}
+  lines: {{ type: file, path: "{input}" }}
 pipelines:
   job:
     from: lines

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use super::text::{self, Class};
 use crate::error::{Context, Result};
@@ -20,6 +21,8 @@ pub struct File {
     pub path: String,
     /// Its contents; empty where they are not text.
     pub text: String,
+    code: OnceLock<String>,
+    comments: OnceLock<String>,
 }
 
 impl Tree {
@@ -33,7 +36,7 @@ impl Tree {
             let place = root.join(path);
             if place.is_file() {
                 let bytes = fs::read(&place).context(|| place.display())?;
-                files.push(File { path: path.to_owned(), text: String::from_utf8(bytes).unwrap_or_default() });
+                files.push(File::new(path, String::from_utf8(bytes).unwrap_or_default()));
             }
         }
         files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -43,8 +46,7 @@ impl Tree {
     /// A tree of given files, for tests of the rules.
     #[cfg(test)]
     pub fn of(files: &[(&str, &str)]) -> Self {
-        let file = |(path, text): &(&str, &str)| File { path: (*path).to_owned(), text: (*text).to_owned() };
-        Tree { files: files.iter().map(file).collect() }
+        Tree { files: files.iter().map(|(path, text)| File::new(path, (*text).to_owned())).collect() }
     }
 
     /// The Rust files below any of some directories.
@@ -60,6 +62,10 @@ impl Tree {
 }
 
 impl File {
+    fn new(path: &str, text: String) -> Self {
+        File { path: path.to_owned(), text, code: OnceLock::new(), comments: OnceLock::new() }
+    }
+
     /// The code without comments, strings and tests, line by line, from 1.
     pub fn code(&self) -> Vec<(usize, String)> {
         if self.is_test() { Vec::new() } else { text::without_tests(self.all_code()) }
@@ -67,12 +73,12 @@ impl File {
 
     /// The code without comments and strings, tests included.
     pub fn all_code(&self) -> Vec<(usize, String)> {
-        numbered(&text::only(&self.text, Class::Code))
+        numbered(self.code.get_or_init(|| text::only(&self.text, Class::Code)))
     }
 
     /// The comments alone.
     pub fn comments(&self) -> Vec<(usize, String)> {
-        numbered(&text::only(&self.text, Class::Comment))
+        numbered(self.comments.get_or_init(|| text::only(&self.text, Class::Comment)))
     }
 
     /// Whether the file as a whole is a test, a benchmark or an example.
