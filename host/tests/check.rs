@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use guests::answering;
+use proptest::prelude::*;
 use weir::cli::check::{CheckArgs, Printed, check};
-use weir::config::{Look, Overrides, load};
+use weir::config::{Look, Overrides, json_schema, load};
 
 /// From the directory of the crate, where tests run: so the names that are printed are the same on every machine.
 const DIRECTORY: &str = "tests/check";
@@ -150,4 +151,80 @@ fn settings_are_what_the_file_says() {
         std::fs::write(golden, &text).unwrap();
     }
     assert_eq!(std::fs::read_to_string(golden).unwrap(), text);
+}
+
+#[test]
+fn the_published_schema_is_that_of_this_version() {
+    let path = "../deploy/weir.schema.json";
+    let schema = format!("{:#}\n", json_schema());
+    if std::env::var_os("WEIR_UPDATE_GOLDENS").is_some() {
+        std::fs::write(path, &schema).unwrap();
+    }
+    assert!(std::fs::read_to_string(path).unwrap() == schema, "{path} is not the schema of this version");
+}
+
+#[test]
+fn every_example_is_right() {
+    let examples: Vec<_> =
+        std::fs::read_dir("../deploy/examples").unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        let loaded = load(&example, &Overrides::default()).unwrap_or_else(|report| panic!("{}", report.render(LOOK)));
+        assert!(loaded.warnings.is_empty(), "{}: {:?}", example.display(), loaded.warnings);
+    }
+}
+
+/// Changes to a text: at a place, so many characters go and others come.
+fn edits() -> impl Strategy<Value = Vec<(prop::sample::Index, usize, String)>> {
+    let hostile = prop_oneof![
+        Just(String::new()),
+        Just("\n".into()),
+        Just(": ".into()),
+        Just("\t".into()),
+        Just("[".into()),
+        Just("- ".into()),
+        Just("*a".into()),
+        Just("&a ".into()),
+        Just("null".into()),
+        Just("-1".into()),
+        Just("1e999".into()),
+        Just(".nan".into()),
+        Just("\"\\u0000ü\"".into()),
+        ".{0,8}",
+    ];
+    prop::collection::vec((any::<prop::sample::Index>(), 0..20_usize, hostile), 1..6)
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_loading_panic(edits in edits()) {
+        let mut text: Vec<char> = include_str!("check/ok-everything.yaml").chars().collect();
+        for (at, gone, come) in edits {
+            let begin = at.index(text.len() + 1);
+            let end = (begin + gone).min(text.len());
+            text.splice(begin..end, come.chars());
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pipeline.yaml");
+        std::fs::write(&path, text.iter().collect::<String>()).unwrap();
+        if let Err(report) = load(&path, &Overrides::default()) {
+            prop_assert!(matches!(report.exit_code(), 64 | 69 | 78));
+            // That the check let something through which building could not read, or that a place is none.
+            prop_assert!(report.problems().iter().all(|problem| problem.rule() != "unread"), "{:?}", report);
+            prop_assert!(!report.render(LOOK).is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_file_with_endless_problems_tells_the_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("pipeline.yaml");
+    let wrong: String = (0..2_000).map(|n| format!("wrong{n}: 1\n")).collect();
+    std::fs::write(&path, format!("version: 1\n{wrong}")).unwrap();
+    let report = load(&path, &Overrides::default()).unwrap_err();
+    assert_eq!(report.problems().len(), 50);
+    // One more is the missing `pipelines`.
+    assert_eq!(report.to_string(), "2001 errors");
+    assert_eq!(report.to_json()["left_out"], 1951);
 }

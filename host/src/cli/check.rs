@@ -11,8 +11,10 @@ use crate::store::DEAD_LETTERS;
 
 pub use plugins::{Plugins, plugins};
 
-/// Columns of a report where no terminal tells.
-const WIDTH: usize = 100;
+/// Columns of a report where no terminal tells, and at most: longer lines are hard to read.
+const WIDTH_MAX: usize = 100;
+/// Columns of a report at least; in a narrower terminal it could only be one word a line.
+const WIDTH_MIN: usize = 40;
 
 /// What `weir check` is told.
 #[derive(Debug, clap::Args)]
@@ -40,12 +42,18 @@ pub struct Printed {
 
 /// Checks, prints and gives the exit code.
 pub async fn run(args: CheckArgs) -> u8 {
-    let color = io::stderr().is_terminal() && config::color_wanted();
-    let printed = check(&args, Look { color, width: WIDTH }).await;
+    let printed = check(&args, look()).await;
     // Whoever closed the pipe wants no more; the exit code still tells.
     let _ = io::stdout().write_all(printed.stdout.as_bytes());
     let _ = io::stderr().write_all(printed.stderr.as_bytes());
     printed.code
+}
+
+/// How a report looks on standard error.
+pub fn look() -> Look {
+    let size = rustix::termios::tcgetwinsize(io::stderr()).ok();
+    let width = size.map_or(WIDTH_MAX, |size| usize::from(size.ws_col).clamp(WIDTH_MIN, WIDTH_MAX));
+    Look { color: io::stderr().is_terminal() && config::color_wanted(), width }
 }
 
 /// Checks, and gives what is to be printed.

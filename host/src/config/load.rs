@@ -226,10 +226,14 @@ fn open(path: &Path) -> Result<Arc<SourceFile>, Problem> {
 /// The tree of a file, which is a group of keys.
 fn root(file: &Arc<SourceFile>) -> Result<Node, Problem> {
     let root = yaml::parse(file).map_err(|problem| *problem)?;
+    let known = root.entries().iter().any(|entry| shape::ROOT.key(&entry.key).is_some());
     match root.value {
-        Value::Map(_) => Ok(root),
+        Value::Map(_) if known => Ok(root),
         Value::Null => Err(Problem::error("empty-file", format!("{} is empty", file.name))
             .at(&Place::start_of(file), "nothing here")
+            .help("a pipeline file begins with `version: 1`")),
+        Value::Map(_) => Err(Problem::error("not-a-pipeline-file", format!("{} is no pipeline file", file.name))
+            .at(&root.place, "a key that no pipeline file has")
             .help("a pipeline file begins with `version: 1`")),
         _ => Err(Problem::error(
             "wrong-type",

@@ -11,6 +11,7 @@ mod names;
 mod paths;
 mod read;
 pub mod report;
+mod schema;
 mod secret;
 pub mod shape;
 mod suggest;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 pub use load::{Loaded, Origin, Overrides, StepOwner, load};
 pub use report::{Look, Place, Problem, Report};
+pub use schema::json_schema;
 pub use secret::Secret;
 pub use suggest::{listed, nearest};
 

@@ -279,7 +279,11 @@ impl Diagnostic for Problem {
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     problems: Vec<Problem>,
+    left_out: usize,
 }
+
+/// Problems that a report tells: nobody reads more, and a file that is something else altogether has one in each line.
+const PROBLEMS_MAX: usize = 50;
 
 /// How a report is drawn.
 #[derive(Debug, Clone, Copy)]
@@ -291,10 +295,15 @@ pub struct Look {
 }
 
 impl Report {
-    /// A report of these problems, told in the order of the files.
+    /// A report of these problems, told in the order of the files; of too many the first, errors before warnings.
     pub fn new(mut problems: Vec<Problem>) -> Self {
+        let left_out = problems.len().saturating_sub(PROBLEMS_MAX);
+        if left_out > 0 {
+            problems.sort_by(|a, b| (a.is_warning(), a.order()).cmp(&(b.is_warning(), b.order())));
+            problems.truncate(PROBLEMS_MAX);
+        }
         problems.sort_by(|a, b| a.order().cmp(&b.order()));
-        Report { problems }
+        Report { problems, left_out }
     }
 
     /// The problems, warnings among them.
@@ -344,10 +353,14 @@ impl Report {
             let _ = handler.render_report(&mut text, problem);
             text.push('\n');
         }
+        if self.left_out > 0 {
+            text.push_str(&format!("and {} more\n\n", self.left_out));
+        }
         text
     }
 
-    /// The errors and warnings for a program: `{"ok", "errors": [{file, line, column, code, message, help}], "warnings"}`.
+    /// The errors and warnings for a program: `{"ok", "errors": [{file, line, column, code, message, help}], "warnings",
+    /// "left_out"}`.
     pub fn to_json(&self) -> serde_json::Value {
         let list =
             |problems: Vec<&Problem>| problems.iter().map(|p| serde_json::json!(p.as_json())).collect::<Vec<_>>();
@@ -355,13 +368,14 @@ impl Report {
             "ok": self.errors().next().is_none(),
             "errors": list(self.errors().collect()),
             "warnings": list(self.warnings().collect()),
+            "left_out": self.left_out,
         })
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.errors().count() {
+        match self.errors().count() + self.left_out {
             0 => write!(f, "nothing is wrong"),
             1 => write!(f, "1 error"),
             errors => write!(f, "{errors} errors"),
