@@ -23,7 +23,7 @@ use crate::harness::{Bench, free_port};
 const PIPELINE: &str = "
 version: 1
 sources:
-  disk: { type: file, paths: [in.log] }
+  disk: { type: file, path: in.log }
   net: { type: syslog, tcp: '127.0.0.1:PORT' }
 pipelines:
   parse-disk: { from: disk, steps: [syslog-parser], to: parsed-disk }

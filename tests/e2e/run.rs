@@ -5,7 +5,7 @@ use crate::harness::Bench;
 const PIPELINE: &str = "
 version: 1
 sources:
-  auth: { type: file, paths: [auth.log] }
+  auth: { type: file, path: auth.log }
 pipelines:
   invalid:
     from: auth
