@@ -19,7 +19,9 @@ use crate::sink::plugin::PluginTask;
 use crate::sink::stdout::Stdout;
 use crate::source::demo::DemoReader;
 use crate::source::file::FileReader;
+use crate::source::stdin::StdinListener;
 use crate::source::stream::{StreamReader, Writers};
+use crate::source::syslog::SyslogListener;
 use crate::source::{Disposition, Error, Listener, Mode, Reader, Received};
 use crate::store::Store;
 use crate::store::committer::Committer;
@@ -65,7 +67,10 @@ pub(super) async fn listener(
     received: Arc<Received>,
 ) -> Result<Option<Box<dyn Listener>>, Error> {
     Ok(match source {
-        SourceConfig::Stdin(_) => None,
+        SourceConfig::Stdin(settings) => Some(Box::new(StdinListener::new(settings, clock.clone(), received)?)),
+        SourceConfig::Syslog(settings) if mode == Mode::Follow => {
+            Some(Box::new(SyslogListener::bind(name, settings, clock.clone(), received)?))
+        }
         SourceConfig::Syslog(_) | SourceConfig::File(_) | SourceConfig::Demo(_) => None,
     })
 }

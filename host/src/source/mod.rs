@@ -8,7 +8,10 @@ pub mod demo;
 pub mod file;
 pub mod intake;
 pub mod lines;
+pub mod stdin;
 pub mod stream;
+pub mod syslog;
+pub mod unconfirmed;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -104,4 +107,13 @@ pub struct Received {
     pub records: AtomicU64,
     /// Records lost before that, by overflow of a socket or queue (UDP).
     pub dropped: AtomicU64,
+    /// Records handed to the intake that are not durable yet. Where peers get no acknowledgement (syslog, standard
+    /// input), a sudden end loses these, and what lay in the buffers of the sockets.
+    pub window_records: AtomicU64,
+    /// The most there ever were of them.
+    pub window_records_max: AtomicU64,
+    /// The bytes of their data.
+    pub window_bytes: AtomicU64,
+    /// The most there ever were of them.
+    pub window_bytes_max: AtomicU64,
 }
