@@ -12,6 +12,11 @@
 //! is taken over with what it holds, and goes on behind that. This is how every switch to another file works: at the
 //! first record, after a rotation, and after an operator moved the file away. A rotation is then one rename.
 //!
+//! A file is rotated after the commit that brought it to its size, so it may be larger by what one commit group holds;
+//! by time with the first commit that finds it due, so an idle sink leaves its file alone. Tools that rotate are welcome
+//! where they rename (logrotate's default); one that cuts the file off in place (`copytruncate`) takes committed bytes
+//! away, and the sink stops and says so.
+//!
 //! The windows in which `kill -9` may strike, and what [`recover`] does on the next start. M is the committed mark; `k`
 //! stands for bytes that are not committed:
 //!
