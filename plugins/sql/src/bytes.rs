@@ -40,12 +40,12 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
-/// Reads hexadecimal digits: plain, `0x..` or `X'..'`. A missing first digit is 0.
+/// Reads hexadecimal digits: plain, `0x..` or `X'..'`. A missing first digit is 0, but not between quotes.
 pub fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let body = match (text.strip_prefix("0x"), text.strip_prefix(['X', 'x']).and_then(|rest| rest.strip_prefix('\''))) {
-        (Some(body), _) => body,
-        (None, Some(quoted)) => quoted.strip_suffix('\'')?,
-        (None, None) => text,
+    let quoted = text.strip_prefix(['X', 'x']).and_then(|rest| rest.strip_prefix('\''));
+    let body = match quoted {
+        Some(quoted) => quoted.strip_suffix('\'').filter(|body| body.len() % 2 == 0)?,
+        None => text.strip_prefix("0x").unwrap_or(text),
     };
     let mut digits = Vec::with_capacity(body.len() + 1);
     if body.len() % 2 == 1 {
@@ -57,13 +57,17 @@ pub fn from_hex(text: &str) -> Option<Vec<u8>> {
     Some(digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())
 }
 
-/// Encodes bytes as text: `hex`, `utf8`, `ascii` or `base64`; `None` when the encoding is unknown or does not fit.
+/// Encodes bytes as text: `hex`, `utf8`, `ascii` or `base64`; `None` when the encoding is unknown.
 pub fn encode(bytes: &[u8], encoding: &str) -> Option<String> {
     match encoding.to_ascii_lowercase().as_str() {
         "hex" => Some(hex(bytes)),
         "base64" => Some(base64(bytes)),
-        "utf8" => String::from_utf8(bytes.to_vec()).ok(),
-        "ascii" => bytes.is_ascii().then(|| String::from_utf8(bytes.to_vec()).ok())?,
+        // As in Java, what is no text shows as U+FFFD.
+        "utf8" => Some(String::from_utf8_lossy(bytes).into_owned()),
+        "ascii" => {
+            let letter = |byte: &u8| if byte.is_ascii() { char::from(*byte) } else { char::REPLACEMENT_CHARACTER };
+            Some(bytes.iter().map(letter).collect())
+        }
         _ => None,
     }
 }
@@ -97,7 +101,7 @@ mod tests {
         assert_eq!(from_hex("0x4a4B"), Some(vec![0x4a, 0x4b]));
         assert_eq!(from_hex("X'4a4B'"), Some(vec![0x4a, 0x4b]));
         assert_eq!(from_hex("abc"), Some(vec![0x0a, 0xbc]));
-        assert!(from_hex("xy").is_none());
+        assert!(from_hex("xy").is_none() && from_hex("X'abc'").is_none());
         assert_eq!(hex(&[0x4a, 0x0b]), "4A0B");
     }
 }

@@ -142,13 +142,13 @@ impl Decimal {
     }
 
     /// The sum.
-    pub fn add(self, other: Decimal) -> Option<Decimal> {
+    pub fn plus(self, other: Decimal) -> Option<Decimal> {
         let (a, b, scale) = self.aligned(other)?;
         self.sum_type(other, a.checked_add(b)?, scale)
     }
 
     /// The difference.
-    pub fn subtract(self, other: Decimal) -> Option<Decimal> {
+    pub fn minus(self, other: Decimal) -> Option<Decimal> {
         let (a, b, scale) = self.aligned(other)?;
         self.sum_type(other, a.checked_sub(b)?, scale)
     }
@@ -159,14 +159,14 @@ impl Decimal {
     }
 
     /// The product.
-    pub fn multiply(self, other: Decimal) -> Option<Decimal> {
+    pub fn times(self, other: Decimal) -> Option<Decimal> {
         let unscaled = self.unscaled.checked_mul(other.unscaled)?;
         Decimal::new(unscaled, (self.precision + other.precision + 1).min(PRECISION_MAX), self.scale + other.scale)
     }
 
     /// The quotient, rounded half up; `None` when divided by zero. It has `max(6, s1 + p2 + 1)` digits after the
     /// point, or as many of them as there is room for.
-    pub fn divide(self, other: Decimal) -> Option<Decimal> {
+    pub fn over(self, other: Decimal) -> Option<Decimal> {
         if other.unscaled == 0 {
             return None;
         }
@@ -280,11 +280,11 @@ mod tests {
 
     #[test]
     fn arithmetic_follows_the_type_rules() {
-        assert_eq!(dec("10.01").add(dec("5.1")).unwrap().to_string(), "15.11");
-        assert_eq!(dec("10.10").multiply(dec("2.00")).unwrap().to_string(), "20.2000");
-        assert_eq!(dec("10").divide(dec("4")).unwrap().to_string(), "2.500000");
+        assert_eq!(dec("10.01").plus(dec("5.1")).unwrap().to_string(), "15.11");
+        assert_eq!(dec("10.10").times(dec("2.00")).unwrap().to_string(), "20.2000");
+        assert_eq!(dec("10").over(dec("4")).unwrap().to_string(), "2.500000");
         assert_eq!(dec("-10.5").remainder(dec("3")).unwrap().to_string(), "-1.5");
-        assert!(dec("1").divide(dec("0.00")).is_none() && dec("1").remainder(dec("0")).is_none());
+        assert!(dec("1").over(dec("0.00")).is_none() && dec("1").remainder(dec("0")).is_none());
     }
 
     #[test]

@@ -164,7 +164,7 @@ pub struct Like {
 #[derive(Debug)]
 pub enum LikePattern {
     /// Known from the statement.
-    Fixed(Pattern),
+    Fixed(Box<Pattern>),
     /// Computed for each record, with the escape character.
     Computed(Expr, Option<char>),
 }

@@ -38,7 +38,8 @@
 //! # Where this is not ksqlDB
 //!
 //! An overflow and a division by zero are NULL (ksqlDB wraps around, or logs an error). Lengths and places count
-//! characters, not UTF-16 units. `NULL` can be selected without a CAST. Joining with `+` and `||` takes numbers too. Two
+//! characters, not UTF-16 units. An object or array as text is JSON, not what Java prints. Doubles that are not finite are
+//! NULL, because JSON has no word for them. `NULL` can be selected without a CAST. Joining with `+` and `||` takes numbers too. Two
 //! letters of case are compared in ASCII. There is no clock and no randomness: `UNIX_TIMESTAMP()`, `NOW()`, `UUID()` and
 //! `RANDOM()` are refused, so that a replay gives the same answer.
 //!

@@ -14,7 +14,7 @@ pub struct Pattern {
 #[derive(Debug)]
 enum Shape {
     /// `%text%`
-    Contains(Finder<'static>),
+    Contains(Box<Finder<'static>>),
     /// `text%`
     Prefix(Vec<u8>),
     /// `%text`
@@ -29,7 +29,7 @@ enum Shape {
 #[derive(Debug)]
 enum Piece {
     /// Text without `_`.
-    Text(Finder<'static>),
+    Text(Box<Finder<'static>>),
     /// Text with `_`: `None` is any one character.
     Characters(Vec<Option<char>>),
 }
@@ -110,7 +110,7 @@ fn shape(pieces: Vec<Vec<Option<char>>>) -> Shape {
 impl Piece {
     fn new(letters: Vec<Option<char>>) -> Piece {
         match letters.iter().copied().collect::<Option<String>>() {
-            Some(text) => Piece::Text(Finder::new(&text).into_owned()),
+            Some(text) => Piece::Text(Box::new(Finder::new(&text).into_owned())),
             None => Piece::Characters(letters),
         }
     }

@@ -44,10 +44,13 @@ pub enum Value<'v> {
     /// ARRAY.
     Array(Vec<Value<'v>>),
     /// MAP or STRUCT, in order.
-    Object(Vec<(Cow<'v, str>, Value<'v>)>),
+    Object(Members<'v>),
     /// What a record holds, not decoded yet.
     Json(Raw<'v>),
 }
+
+/// The members of a map or a struct, in order.
+pub type Members<'v> = Vec<(Cow<'v, str>, Value<'v>)>;
 
 /// A value, or the reason why the record cannot be read.
 pub type Outcome<'v> = Result<Value<'v>, Malformed>;
@@ -141,7 +144,7 @@ impl<'v> Raw<'v> {
     }
 
     /// Its members, values not decoded, when it is an object.
-    pub fn members(self) -> Result<Option<Vec<(Cow<'v, str>, Value<'v>)>>, Malformed> {
+    pub fn members(self) -> Result<Option<Members<'v>>, Malformed> {
         if !self.is_object() {
             return Ok(None);
         }
@@ -207,8 +210,11 @@ impl<'v> Value<'v> {
             Value::Date(days) => Cow::Owned(time::iso::date_text(days)),
             Value::Time(ms) => Cow::Owned(time::iso::time_text(ms)),
             Value::Timestamp(ms) => Cow::Owned(time::iso::timestamp_text(ms)),
-            Value::Array(elements) => Cow::Owned(array_text(elements)?),
-            Value::Object(members) => Cow::Owned(object_text(members)?),
+            collection @ (Value::Array(_) | Value::Object(_)) => {
+                let mut json = Vec::new();
+                collection.write(&mut json)?;
+                Cow::Owned(String::from_utf8_lossy(&json).into_owned())
+            }
         }))
     }
 
@@ -222,7 +228,7 @@ impl<'v> Value<'v> {
     }
 
     /// Its members, when it is a map or a struct; `None` when it is not.
-    pub fn into_members(self) -> Result<Option<Vec<(Cow<'v, str>, Value<'v>)>>, Malformed> {
+    pub fn into_members(self) -> Result<Option<Members<'v>>, Malformed> {
         match self {
             Value::Object(members) => Ok(Some(members)),
             Value::Json(raw) => raw.members(),
@@ -333,26 +339,6 @@ fn deep_elements(elements: Vec<Value<'_>>) -> Result<Vec<Value<'_>>, Malformed> 
     elements.into_iter().map(Value::decode_deep).collect()
 }
 
-type Members<'v> = Vec<(Cow<'v, str>, Value<'v>)>;
-
 fn deep_members(members: Members<'_>) -> Result<Members<'_>, Malformed> {
     members.into_iter().map(|(name, value)| Ok((name, value.decode_deep()?))).collect()
-}
-
-/// The text of a list as Java prints one: `[1, a, null]`.
-fn array_text(elements: Vec<Value<'_>>) -> Result<String, Malformed> {
-    let mut texts = Vec::with_capacity(elements.len());
-    for element in elements {
-        texts.push(element.into_text()?.unwrap_or(Cow::Borrowed("null")));
-    }
-    Ok(format!("[{}]", texts.join(", ")))
-}
-
-/// The text of a map as Java prints one: `{a=1, b=null}`.
-fn object_text(members: Members<'_>) -> Result<String, Malformed> {
-    let mut texts = Vec::with_capacity(members.len());
-    for (name, value) in members {
-        texts.push(format!("{name}={}", value.into_text()?.unwrap_or(Cow::Borrowed("null"))));
-    }
-    Ok(format!("{{{}}}", texts.join(", ")))
 }

@@ -62,10 +62,10 @@ fn doubles(operator: Operator, a: f64, b: f64) -> f64 {
 
 fn decimals(operator: Operator, a: Decimal, b: Decimal) -> Option<Decimal> {
     match operator {
-        Operator::Add => a.add(b),
-        Operator::Subtract => a.subtract(b),
-        Operator::Multiply => a.multiply(b),
-        Operator::Divide => a.divide(b),
+        Operator::Add => a.plus(b),
+        Operator::Subtract => a.minus(b),
+        Operator::Multiply => a.times(b),
+        Operator::Divide => a.over(b),
         Operator::Remainder => a.remainder(b),
     }
 }

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use super::{cast, coerce};
 use crate::decimal::{self, Decimal};
 use crate::json::Malformed;
-use crate::value::Value;
+use crate::value::{Members, Value};
 
 /// How two values stand to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,8 +117,6 @@ pub fn same(left: Value<'_>, right: Value<'_>) -> Result<bool, Malformed> {
         (a, b) => order(a, b)? == Order::Known(Ordering::Equal),
     })
 }
-
-type Members<'v> = Vec<(std::borrow::Cow<'v, str>, Value<'v>)>;
 
 fn same_members(a: Members<'_>, b: Members<'_>) -> Result<bool, Malformed> {
     if a.len() != b.len() {

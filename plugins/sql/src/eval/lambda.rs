@@ -1,11 +1,9 @@
 //! TRANSFORM, FILTER and REDUCE: run a lambda over the elements of an array or the entries of a map.
 
-use std::borrow::Cow;
-
 use crate::expr::{Expr, LambdaCall, LambdaKind};
 use crate::json::Malformed;
 use crate::row::Row;
-use crate::value::{Outcome, Value};
+use crate::value::{Members, Outcome, Value};
 
 /// Calls one of the three.
 pub fn call<'v>(call: &'v LambdaCall, row: &mut Row<'v>) -> Outcome<'v> {
@@ -57,12 +55,7 @@ fn over_array<'v>(
     Ok(if kind == LambdaKind::Reduce { state } else { Value::Array(kept) })
 }
 
-fn over_map<'v>(
-    call: &'v LambdaCall,
-    members: Vec<(Cow<'v, str>, Value<'v>)>,
-    mut state: Value<'v>,
-    row: &mut Row<'v>,
-) -> Outcome<'v> {
+fn over_map<'v>(call: &'v LambdaCall, members: Members<'v>, mut state: Value<'v>, row: &mut Row<'v>) -> Outcome<'v> {
     let mut kept = Vec::new();
     for (name, value) in members {
         let key = Value::Text(name.clone());

@@ -226,11 +226,11 @@ fn case_value<'v>(case: &'v Case, row: &mut Row<'v>) -> Outcome<'v> {
     case.otherwise.as_ref().map_or(Ok(Value::Null), |otherwise| otherwise.eval(row))
 }
 
-/// A map; a pair whose name is NULL is left out, because JSON cannot hold it.
+/// A map. JSON has no name that is NULL; it is written `null`, as ksqlDB does.
 fn object<'v>(members: &'v [(Expr, Expr)], row: &mut Row<'v>) -> Outcome<'v> {
     let mut pairs: Vec<(Cow<'v, str>, Value<'v>)> = Vec::with_capacity(members.len());
     for (name, value) in members {
-        let Some(name) = name.text(row)? else { continue };
+        let name = name.text(row)?.unwrap_or(Cow::Borrowed("null"));
         let value = value.eval(row)?;
         match pairs.iter_mut().find(|(known, _)| *known == name) {
             Some((_, earlier)) => *earlier = value,

@@ -55,12 +55,12 @@ pub const FUNCTIONS: &[Function] = &[
         "JSON_RECORDS",
         &[Kind::Text],
         Returns::Map,
-        "The members of a JSON object in text, each value as JSON text.",
+        "The members of a JSON object in text: texts as they are, other values as JSON text.",
         |a, _| {
             let body = text(a, 0);
-            let records = members(&body).map(|members| {
-                members.into_iter().map(|(name, value)| (Cow::Owned(name), Value::text_of(value))).collect()
-            });
+            let content = |value: String| path::value_text(value.as_bytes()).map_or(Value::Null, Value::text_of);
+            let records = members(&body)
+                .map(|members| members.into_iter().map(|(name, value)| (Cow::Owned(name), content(value))).collect());
             Ok(Value::or_null(records.map(Value::Object)))
         },
     ),

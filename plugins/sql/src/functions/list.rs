@@ -6,7 +6,7 @@ use super::{Function, Kind, Returns, count, elements, take, text, whole};
 use crate::eval::compare::{self, Order};
 use crate::expr::Memo;
 use crate::json::Malformed;
-use crate::value::{Outcome, Value};
+use crate::value::{Members, Outcome, Value};
 
 /// The longest array that GENERATE_SERIES makes.
 const SERIES_MAX: usize = 100_000;
@@ -260,7 +260,7 @@ pub(super) fn split_to_map<'v>(arguments: &mut [Value<'v>], _: &Memo) -> Outcome
     if entries.is_empty() || pairs.is_empty() {
         return Ok(Value::Null);
     }
-    let mut members: Vec<(std::borrow::Cow<'v, str>, Value<'v>)> = Vec::new();
+    let mut members: Members<'v> = Vec::new();
     for entry in body.split(&*entries) {
         let Some((name, value)) = entry.split_once(&*pairs) else { continue };
         // What stands behind a second delimiter belongs to nobody.

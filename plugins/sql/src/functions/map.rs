@@ -1,9 +1,7 @@
 //! Functions over maps.
 
-use std::borrow::Cow;
-
 use super::{Function, Kind, Returns, elements, list, take};
-use crate::value::Value;
+use crate::value::{Members, Value};
 
 /// The functions of this module.
 pub const FUNCTIONS: &[Function] = &[
@@ -66,7 +64,7 @@ pub const FUNCTIONS: &[Function] = &[
     ),
 ];
 
-fn members<'v>(value: Value<'v>) -> Vec<(Cow<'v, str>, Value<'v>)> {
+fn members<'v>(value: Value<'v>) -> Members<'v> {
     match value {
         Value::Object(members) => members,
         _ => Vec::new(),

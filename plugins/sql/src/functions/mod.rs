@@ -266,6 +266,22 @@ pub fn find(name: &str) -> Option<&'static Function> {
     all().find(|function| function.name == name || function.aliases.contains(&name))
 }
 
+/// All functions as a Markdown table, in order of their names: for the documentation.
+pub fn listing() -> String {
+    let mut rows: Vec<String> = all()
+        .map(|function| {
+            let also = if function.aliases.is_empty() {
+                String::new()
+            } else {
+                format!(" (also {})", function.aliases.join(", "))
+            };
+            format!("| `{}` | {}{also} |\n", function.signature().replace('|', "\\|"), function.doc)
+        })
+        .collect();
+    rows.sort();
+    format!("| function | what it gives |\n|---|---|\n{}", rows.concat())
+}
+
 /// Takes the text of an argument.
 fn text<'v>(arguments: &mut [Value<'v>], place: usize) -> Cow<'v, str> {
     match take(arguments, place) {
@@ -330,6 +346,13 @@ mod tests {
             }
             assert!(function.doc.ends_with('.'), "{}", function.name);
         }
+    }
+
+    #[test]
+    fn the_listing_has_them_all() {
+        let listing = listing();
+        assert_eq!(listing.lines().count(), all().count() + 2);
+        assert!(listing.contains("| `UCASE(VARCHAR)` | The text in upper case. (also UPPER) |"), "{listing}");
     }
 
     #[test]

@@ -105,7 +105,10 @@ pub const FUNCTIONS: &[Function] = &[
         &[Kind::TextOrBytes],
         Returns::Like(0),
         "The arguments joined; NULL counts as empty.",
-        |a, _| Ok(joined(Cow::Borrowed(b""), a, 0)),
+        |a, _| {
+            agree(a);
+            Ok(joined(Cow::Borrowed(b""), a, 0))
+        },
     )
     .rest(Kind::TextOrBytes)
     .sees_nulls(),
@@ -115,6 +118,7 @@ pub const FUNCTIONS: &[Function] = &[
         Returns::Like(0),
         "The arguments after the first, joined with the first between them; NULLs are left out.",
         |a, _| {
+            agree(a);
             Ok(match take(a, 0) {
                 Value::Text(separator) => joined(separator.as_bytes().into(), a, 1),
                 Value::Bytes(separator) => joined(separator, a, 1),
@@ -130,8 +134,11 @@ pub const FUNCTIONS: &[Function] = &[
         Returns::Varchar,
         "The text taken from one encoding to another: 'hex', 'utf8', 'ascii' or 'base64'.",
         |a, _| {
-            let decoded = bytes::decode(&text(a, 0), &text(a, 1));
-            Ok(Value::or_null(decoded.and_then(|raw| bytes::encode(&raw, &text(a, 2))).map(Value::text_of)))
+            let wanted = text(a, 2);
+            let encoded = bytes::decode(&text(a, 0), &text(a, 1)).and_then(|raw| bytes::encode(&raw, &wanted));
+            // ksqlDB writes hexadecimal digits small here, and as capitals in FROM_BYTES.
+            let small = wanted.eq_ignore_ascii_case("hex");
+            Ok(Value::or_null(encoded.map(|text| Value::text_of(if small { text.to_lowercase() } else { text }))))
         },
     )
     .checked(|literals| encodings(&[literals.get(1), literals.get(2)])),
@@ -228,6 +235,7 @@ fn part(text: &str, place: i64, wanted: Option<i64>) -> &str {
 }
 
 fn split<'v>(arguments: &mut [Value<'v>], _: &Memo) -> Outcome<'v> {
+    agree(arguments);
     Ok(match (take(arguments, 0), take(arguments, 1)) {
         (Value::Text(whole), Value::Text(delimiter)) => Value::Array(split_text(whole, &delimiter)),
         (Value::Bytes(whole), Value::Bytes(delimiter)) => Value::Array(split_bytes(&whole, &delimiter)),
@@ -236,6 +244,9 @@ fn split<'v>(arguments: &mut [Value<'v>], _: &Memo) -> Outcome<'v> {
 }
 
 fn split_text<'v>(whole: Cow<'v, str>, delimiter: &str) -> Vec<Value<'v>> {
+    if whole.is_empty() {
+        return vec![Value::Text(whole)];
+    }
     if delimiter.is_empty() {
         return whole.chars().map(Value::text_of).collect();
     }
@@ -246,6 +257,9 @@ fn split_text<'v>(whole: Cow<'v, str>, delimiter: &str) -> Vec<Value<'v>> {
 }
 
 fn split_bytes(whole: &[u8], delimiter: &[u8]) -> Vec<Value<'static>> {
+    if whole.is_empty() {
+        return vec![Value::Bytes(Cow::Borrowed(b""))];
+    }
     if delimiter.is_empty() {
         return whole.iter().map(|byte| Value::Bytes(vec![*byte].into())).collect();
     }
@@ -286,6 +300,7 @@ enum Side {
 fn pad<'v>(arguments: &mut [Value<'v>], side: Side) -> Outcome<'v> {
     let length = whole(arguments, 1).and_then(|length| usize::try_from(length).ok());
     let Some(length) = length.filter(|length| *length <= TEXT_MAX) else { return Ok(Value::Null) };
+    agree(arguments);
     Ok(match (take(arguments, 0), take(arguments, 2)) {
         (Value::Text(body), Value::Text(filler)) if !filler.is_empty() => {
             let (body, filler): (Vec<char>, Vec<char>) = (body.chars().collect(), filler.chars().collect());
@@ -329,7 +344,19 @@ fn chr(code: Value<'_>) -> Value<'static> {
         }
         _ => None,
     };
-    Value::or_null(number.and_then(char::from_u32).map(|letter| Value::text_of(letter)))
+    Value::or_null(number.and_then(char::from_u32).map(Value::text_of))
+}
+
+/// When one argument is bytes, reads those that are text as the base64 that bytes are in JSON.
+fn agree(arguments: &mut [Value<'_>]) {
+    if !arguments.iter().any(|argument| matches!(argument, Value::Bytes(_))) {
+        return;
+    }
+    for argument in arguments {
+        if let Value::Text(text) = argument {
+            *argument = Value::or_null(bytes::from_base64(text).map(|raw| Value::Bytes(raw.into())));
+        }
+    }
 }
 
 /// Joins the arguments from a place on. The result is bytes when one of them is.

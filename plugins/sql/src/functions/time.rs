@@ -60,15 +60,23 @@ pub const FUNCTIONS: &[Function] = &[
         &[Kind::Text, Kind::Text],
         Returns::Integer,
         "The days since 1970-01-01 of a date in text, by a pattern.",
-        |a, memo| Ok(Value::or_null(parse_date(a, memo).map(Value::Whole))),
+        |a, memo| {
+            let pattern = compiled(memo, &text(a, 1));
+            let body = text(a, 0);
+            Ok(Value::or_null(pattern.and_then(|pattern| parse::date(&pattern, &body)).map(Value::Whole)))
+        },
     )
     .checked(|literals| pattern_and_zone(literals, 1)),
     Function::new(
         "PARSE_DATE",
         &[Kind::Text, Kind::Text],
         Returns::Date,
-        "The date in text, by a pattern.",
-        |a, memo| Ok(Value::or_null(parse_date(a, memo).map(Value::Date))),
+        "The date at the start of a text, by a pattern; what follows is left out.",
+        |a, memo| {
+            let pattern = compiled(memo, &text(a, 1));
+            let body = text(a, 0);
+            Ok(Value::or_null(pattern.and_then(|pattern| parse::date_at_start(&pattern, &body)).map(Value::Date)))
+        },
     )
     .checked(|literals| pattern_and_zone(literals, 1)),
     Function::new(
@@ -238,11 +246,6 @@ fn parse_timestamp(arguments: &mut [Value<'_>], memo: &Memo) -> Option<i64> {
     let pattern = compiled(memo, &text(arguments, 1))?;
     let zone = zone_at(arguments, 2)?;
     parse::timestamp(&pattern, &text(arguments, 0), &zone)
-}
-
-fn parse_date(arguments: &mut [Value<'_>], memo: &Memo) -> Option<i64> {
-    let pattern = compiled(memo, &text(arguments, 1))?;
-    parse::date(&pattern, &text(arguments, 0))
 }
 
 fn convert_zone<'v>(arguments: &mut [Value<'v>], _: &Memo) -> Outcome<'v> {

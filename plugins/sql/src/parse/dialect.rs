@@ -36,6 +36,10 @@ impl SqlDialect for Dialect {
         letter.is_alphanumeric() || letter == '_' || letter == '@'
     }
 
+    fn supports_numeric_prefix(&self) -> bool {
+        true
+    }
+
     fn supports_named_fn_args_with_expr_name(&self) -> bool {
         true
     }

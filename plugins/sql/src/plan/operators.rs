@@ -187,7 +187,7 @@ impl Planner {
         }
         let constant = text.constant && wanted.constant;
         let pattern = match text_literal(&wanted.expr) {
-            Some(literal) => LikePattern::Fixed(Pattern::new(&literal, escape)),
+            Some(literal) => LikePattern::Fixed(Box::new(Pattern::new(&literal, escape))),
             None => LikePattern::Computed(wanted.expr, escape),
         };
         Ok(Typed::new(Expr::Like(Box::new(Like { operand: text.expr, pattern, negated })), Type::Boolean, constant))

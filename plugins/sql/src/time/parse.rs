@@ -40,7 +40,17 @@ pub fn timestamp(pattern: &Pattern, text: &str, default: &TimeZone) -> Option<i6
 
 /// Reads a date, in days since 1970-01-01. A pattern with a time of day is for moments.
 pub fn date(pattern: &Pattern, text: &str) -> Option<i64> {
-    let fields = fields(pattern, text)?;
+    date_of(&fields(pattern, text)?)
+}
+
+/// Reads the date at the start of a text, whatever follows.
+pub fn date_at_start(pattern: &Pattern, text: &str) -> Option<i64> {
+    let mut fields = Fields::default();
+    items(&pattern.items, text, 0, &mut fields)?;
+    date_of(&fields)
+}
+
+fn date_of(fields: &Fields) -> Option<i64> {
     if fields.has_time() { None } else { fields.days() }
 }
 
