@@ -43,7 +43,12 @@ fn number(variable: &str, otherwise: u64) -> u64 {
 }
 
 fn message(n: u64) -> String {
-    format!("<38>Dec 10 06:55:{:02} gate sshd[{}]: Invalid user number {n} from 192.0.2.{}\n", n % 60, n % 30_000, n % 256)
+    format!(
+        "<38>Dec 10 06:55:{:02} gate sshd[{}]: Invalid user number {n} from 192.0.2.{}\n",
+        n % 60,
+        n % 30_000,
+        n % 256
+    )
 }
 
 /// What the senders have done so far.
@@ -127,8 +132,14 @@ fn nothing_is_lost_or_doubled_by_kill_9() {
     let file = File::create(bench.path("in.log")).unwrap();
     let sent = Arc::new(Sent::default());
     let senders = [
-        thread::spawn({ let sent = sent.clone(); move || write_file(file, &sent) }),
-        thread::spawn({ let sent = sent.clone(); move || send_tcp(port, &sent) }),
+        thread::spawn({
+            let sent = sent.clone();
+            move || write_file(file, &sent)
+        }),
+        thread::spawn({
+            let sent = sent.clone();
+            move || send_tcp(port, &sent)
+        }),
     ];
     let mut random = seed;
     for _ in 0..kills {
@@ -142,7 +153,9 @@ fn nothing_is_lost_or_doubled_by_kill_9() {
     senders.into_iter().for_each(|sender| sender.join().unwrap());
     let file_sent = sent.file.load(Ordering::Relaxed);
     let last = format!("number {} ", file_sent - 1);
-    weir.until("the last line of the file", || bench.lines("disk.ndjson").last().is_some_and(|line| line.contains(&last)));
+    weir.until("the last line of the file", || {
+        bench.lines("disk.ndjson").last().is_some_and(|line| line.contains(&last))
+    });
     let mut before = usize::MAX;
     weir.until("the end of the TCP messages", || {
         thread::sleep(Duration::from_millis(500));
@@ -152,8 +165,13 @@ fn nothing_is_lost_or_doubled_by_kill_9() {
 
     let disk: Vec<u64> = bench.lines("disk.ndjson").iter().map(|line| number_in(line)).collect();
     let expected: Vec<u64> = (0..file_sent).collect();
-    assert!(disk == expected, "file: {} lines in, {} out; first difference at {:?} (seed {seed})", expected.len(), disk.len(),
-        disk.iter().zip(&expected).position(|(got, wanted)| got != wanted));
+    assert!(
+        disk == expected,
+        "file: {} lines in, {} out; first difference at {:?} (seed {seed})",
+        expected.len(),
+        disk.len(),
+        disk.iter().zip(&expected).position(|(got, wanted)| got != wanted)
+    );
 
     let net = count(bench.lines("net.ndjson").iter().map(|line| number_in(line)));
     let intake = count(intake_numbers(&bench).into_iter());

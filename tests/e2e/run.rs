@@ -20,7 +20,11 @@ sinks:
 fn auth_log(lines: u32) -> String {
     let line = |n: u32| match n % 5 {
         0 => format!("Dec 10 06:{:02}:{:02} gate sshd[{n}]: Invalid user guest{n} from 192.0.2.7", n / 60 % 60, n % 60),
-        _ => format!("Dec 10 06:{:02}:{:02} gate sshd[{n}]: Connection closed by 192.0.2.7 [preauth]", n / 60 % 60, n % 60),
+        _ => format!(
+            "Dec 10 06:{:02}:{:02} gate sshd[{n}]: Connection closed by 192.0.2.7 [preauth]",
+            n / 60 % 60,
+            n % 60
+        ),
     };
     (0..lines).map(line).collect::<Vec<_>>().join("\r\n")
 }

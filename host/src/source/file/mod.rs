@@ -86,23 +86,27 @@ impl FileReader {
         Ok(FileReader { scan: settings.scan, ready: VecDeque::new(), work, failed: None, pause: PAUSE_MIN })
     }
 
-    /// Reads on a thread for blocking work. Dropping the future loses nothing: the next call waits for the same read.
+    /// Waits for what is being read, and has more read while that is on its way. Dropping the future loses nothing: the
+    /// next call waits for the same read.
     async fn read(&mut self) -> Result<Last, Error> {
         if let Work::Waiting(files) = &mut self.work
-            && let Some(mut files) = files.take()
+            && let Some(files) = files.take()
         {
-            self.work = Work::Reading(tokio::task::spawn_blocking(move || {
-                let read = read_ahead(&mut files);
-                (files, read)
-            }));
+            self.work = begin(files);
         }
         let Work::Reading(reading) = &mut self.work else { return Ok(Last::Finished) };
-        let (files, (chunks, last)) = reading.await.map_err(|error| Error {
+        let read = reading.await;
+        self.work = Work::Waiting(None);
+        let (files, (chunks, last)) = read.map_err(|error| Error {
             message: format!("reading ended early: {error}"),
             disposition: Disposition::Retry,
         })?;
         self.ready = chunks;
-        self.work = Work::Waiting((!matches!(last, Last::Finished)).then_some(files));
+        self.work = match last {
+            Last::Working => begin(files),
+            Last::Idle => Work::Waiting(Some(files)),
+            Last::Finished | Last::Failed(_) => Work::Waiting(None),
+        };
         Ok(last)
     }
 }
@@ -130,6 +134,14 @@ impl Reader for FileReader {
             }
         }
     }
+}
+
+/// Reads on a thread for blocking work.
+fn begin(mut files: Box<Files>) -> Work {
+    Work::Reading(tokio::task::spawn_blocking(move || {
+        let read = read_ahead(&mut files);
+        (files, read)
+    }))
 }
 
 fn read_ahead(files: &mut Files) -> Read {
