@@ -184,7 +184,7 @@ impl Task {
         }
     }
 
-    /// 1. Reads the next chunk, once there is room in the streams that the task writes to. Dropping the future loses
+    /// Step 1: reads the next chunk, once there is room in the streams that the task writes to. Dropping the future loses
     /// nothing.
     async fn next(&self, inputs: &mut Inputs) -> Result<Option<Incoming>, Error> {
         for (stream, partitions) in self.spec.streams() {
@@ -292,7 +292,7 @@ struct Tally {
 }
 
 impl Run<'_> {
-    /// 2. Runs a chunk through the steps. 3. Sends the outputs to the sinks.
+    /// Steps 2 and 3: runs a chunk through the plugins, and sends the outputs to the sinks.
     async fn process(&mut self, incoming: Incoming) -> Result<(), Error> {
         let Incoming { input, chunk, budget } = incoming;
         let spec = &self.task.spec;
@@ -345,7 +345,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// 4. Hands over the commit of the oldest chunk: position, appends, dead letters and staged bytes, all or nothing.
+    /// Step 4: hands over the commit of the oldest chunk: position, appends, dead letters and staged bytes, all or nothing.
     async fn commit(&mut self, delivered: Delivered) -> Result<(), Error> {
         let Delivered { mut chunk, confirmed } = delivered;
         let spec = &self.task.spec;
@@ -373,7 +373,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// 5. Lets the source forget what is committed.
+    /// Step 5: lets the source forget what is committed.
     fn acknowledge(&mut self, committed: Committed) {
         self.inputs.committed(committed.input, &committed.position);
         committed.tally.add_to(&self.task.metrics);

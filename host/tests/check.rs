@@ -5,15 +5,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "plugins/guests.rs"]
-mod guests;
+#[path = "plugins/text.rs"]
+mod text;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use guests::answering;
 use proptest::prelude::*;
+use text::answering;
 use weir::cli::check::{CheckArgs, Printed, check};
 use weir::config::{Look, Overrides, json_schema, load};
 
@@ -55,7 +55,7 @@ fn plugins() -> &'static Path {
 
 /// A step that runs these instructions when it starts.
 fn starting(code: &str, init: &str) -> Vec<u8> {
-    guests::Text { code, init, ..guests::Text::default() }.component()
+    text::Text { code, init, ..text::Text::default() }.component()
 }
 
 /// A step that refuses its configuration.

@@ -110,7 +110,7 @@ fn count(numbers: impl Iterator<Item = u64>) -> BTreeMap<u64, u32> {
 fn intake_numbers(bench: &Bench) -> Vec<u64> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
-        let store = EmbeddedStore::open(&bench.path("weir-data")).await.unwrap();
+        let store = EmbeddedStore::open(&bench.path("weir-data")).unwrap();
         let mut numbers = Vec::new();
         let mut next = Offset(0);
         loop {

@@ -5,6 +5,7 @@
 //! Knows instances only by their trait.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,7 +73,7 @@ impl Step {
     }
 
     async fn bisect(&mut self, input: u32, batch: &Batch) -> Result<Outcome, StartError> {
-        let mut to_try = vec![0..batch.len()];
+        let mut to_try: Vec<Range<usize>> = std::iter::once(0..batch.len()).collect();
         let mut parts = Vec::new();
         while let Some(range) = to_try.pop() {
             let places: Vec<u32> = (range.start as u32..range.end as u32).collect();

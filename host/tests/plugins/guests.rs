@@ -13,41 +13,7 @@ use weir::plugin::instance::TransformFactory;
 use weir::plugin::{Engine, Plugin, StepContext};
 use weir::record::{Batch, Offset, Partition, Record, Timestamp};
 
-/// The texts that make a component of the world `transform`. See `step.wat.in` for what they may use.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Text<'a> {
-    /// Component level: imports.
-    pub imports: &'a str,
-    /// Component level: what the core module is instantiated with.
-    pub with: &'a str,
-    /// Module level: imports, functions, data.
-    pub code: &'a str,
-    /// Pages of 64 KiB that the memory begins with; `None`: 32.
-    pub pages: Option<u32>,
-    /// Instructions of `init`.
-    pub init: &'a str,
-    /// Instructions of `process`.
-    pub process: &'a str,
-}
-
-impl Text<'_> {
-    /// The component's bytes.
-    pub fn component(&self) -> Vec<u8> {
-        let text = include_str!("step.wat.in")
-            .replace("(;IMPORTS;)", self.imports)
-            .replace("(;WITH;)", self.with)
-            .replace("(;CODE;)", self.code)
-            .replace("(;PAGES;)", &self.pages.unwrap_or(32).to_string())
-            .replace("(;INIT;)", self.init)
-            .replace("(;PROCESS;)", self.process);
-        wat::parse_str(text).expect("the text is a component")
-    }
-}
-
-/// A guest that answers `process` as these instructions write it.
-pub fn answering(process: &str) -> Vec<u8> {
-    Text { process, ..Text::default() }.component()
-}
+pub use crate::text::{Text, answering};
 
 /// The import of the log, for a guest that calls it as `$log` (level, pointer, length). Its messages are in a memory of
 /// two pages: "good" at 0, a byte that is not UTF-8 at 100.
