@@ -46,6 +46,9 @@ enum Stage {
     Doc,
 }
 
+/// What tests that can go on for longer are told: ten times what they do otherwise.
+const LONG: [(&str, &str); 2] = [("WEIR_CRASH_KILLS", "600"), ("WEIR_SIM_SEEDS", "5000")];
+
 /// Runs the stages that were asked for, and stops at the first that fails.
 pub fn run(workspace: &Workspace, arguments: &TestArgs) -> Result<()> {
     for directory in [workspace.stock_plugins(), workspace.test_plugins()] {
@@ -100,7 +103,9 @@ fn deny(workspace: &Workspace) -> Result<()> {
 fn test(workspace: &Workspace, arguments: &TestArgs) -> Result<()> {
     let mut cargo = cargo(workspace);
     if arguments.long {
-        cargo.env("WEIR_TEST_LONG", "1");
+        for (variable, value) in LONG {
+            cargo.env(variable, value);
+        }
     }
     cargo.args(["test", "--locked", "--workspace", "--lib", "--bins", "--tests", "--examples", "--no-fail-fast"]);
     if let Some(filter) = &arguments.filter {
@@ -139,6 +144,14 @@ mod tests {
     fn a_filter_runs_the_tests_and_what_they_need() {
         let arguments = TestArgs { filter: Some("batch".to_owned()), only: None, long: false };
         assert_eq!(stages(&arguments), [Stage::Plugins, Stage::Test]);
+    }
+
+    #[test]
+    fn the_variables_for_long_runs_are_those_that_the_tests_read() {
+        let tests = [include_str!("../../../tests/e2e/crash.rs"), include_str!("../../../tests/simulation/main.rs")];
+        for (variable, _) in LONG {
+            assert!(tests.iter().any(|text| text.contains(&format!("\"{variable}\""))), "no test reads {variable}");
+        }
     }
 
     #[test]
