@@ -31,7 +31,10 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     let file = directory.join("demo.yaml");
     say::line(fs::read_to_string(&file).context(|| file.display())?);
     say::heading("3 of 4: run");
-    say::line("Each line below is a record that passed both steps. The logs are made up at 5,000 lines a second.\n");
+    say::line(
+        "Each line below is a record that passed both steps. The logs are made up at 5,000 lines a second.\n\
+         First the plugins are compiled to machine code, which takes some seconds, once.\n",
+    );
     let shown = run_once(&binary, &file)?;
     say::heading("4 of 4: what happened");
     conclude(&binary, &file, shown)
@@ -54,10 +57,13 @@ fn run_once(binary: &Path, file: &Path) -> Result<usize> {
     let mut command = Command::new(binary);
     command.arg("run").arg(file).arg("--once");
     say::command(process::show(&command));
-    let mut child = command.stdout(Stdio::piped()).spawn().context(|| binary.display())?;
+    let log = file.with_file_name("weir.log");
+    let errors = fs::File::create(&log).context(|| log.display())?;
+    let mut child = command.stdout(Stdio::piped()).stderr(errors).spawn().context(|| binary.display())?;
     let output = child.stdout.take().ok_or_else(|| Error::new("weir has no standard output"))?;
     let count = show_some(output)?;
     let status = child.wait().context(|| binary.display())?;
+    say::line(format_args!("\n{}", fs::read_to_string(&log).context(|| log.display())?.trim_end()));
     if status.success() { Ok(count) } else { Err(Error::new(format_args!("weir run failed: {status}"))) }
 }
 
