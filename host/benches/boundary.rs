@@ -1,0 +1,87 @@
+//! What it costs to hand a batch to a plugin and to take its answer back, for each kind of answer.
+//!
+//! 1,000 records of 200 bytes. The baseline is a copy of the same columns. The guest is a real one, built from Rust, that
+//! does nothing with the records: `cargo xtask bench` builds it and sets `WEIR_TEST_PLUGINS`.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+use std::hint::black_box;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
+use serde_json::json;
+use tokio::runtime::{Builder, Runtime};
+use weir::config::StepLimits;
+use weir::plugin::{Answer, Engine, Instance as _, Plugin, StepContext};
+use weir::record::{Batch, Offset, Partition, Record, Timestamp};
+
+const RECORDS: usize = 1_000;
+const RECORD_BYTES: usize = 200;
+
+fn batch() -> Batch {
+    let value = [b'x'; RECORD_BYTES];
+    let mut batch = Batch::with_capacity(RECORDS, RECORDS * RECORD_BYTES);
+    for n in 0..RECORDS as u64 {
+        batch.push(&Record { offset: Offset(n), ..Record::of(&value, Timestamp(1_700_000_000_000)) });
+    }
+    batch
+}
+
+fn guest(runtime: &Runtime) -> Plugin {
+    let directory = std::env::var_os("WEIR_TEST_PLUGINS").map(PathBuf::from);
+    let directory = directory.expect("WEIR_TEST_PLUGINS is set by `cargo xtask bench`");
+    let wasm = std::fs::read(directory.join("hostile.wasm")).expect("the guest was built");
+    let engine = Engine::new(None).expect("the engine starts");
+    runtime.block_on(engine.load("hostile", wasm)).expect("the guest is a plugin")
+}
+
+fn round_trip(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime, plugin: &Plugin, name: &str, deed: &str) {
+    let context =
+        StepContext { pipeline: "bench".into(), step: name.into(), partition: Partition(0), inputs: vec!["in".into()] };
+    let limits = StepLimits {
+        memory_bytes_max: 256 << 20,
+        batch_time_max: Duration::from_secs(5),
+        output_bytes_max: 64 << 20,
+        log_rate_max: 10,
+        retries: 0,
+    };
+    let factory = plugin.transform(context, json!({"do": deed}), limits).unwrap();
+    let (mut instance, _) = runtime.block_on(factory.start_transform()).unwrap();
+    let batch = batch();
+    let answer = runtime.block_on(instance.process(0, &batch)).unwrap().answer;
+    let is_expected = match (&answer, name) {
+        (Answer::Unchanged, "unchanged") => true,
+        (Answer::Select(places), "select") => places.len() == RECORDS,
+        (Answer::Replaced { records, .. }, "replaced") => *records == batch,
+        _ => false,
+    };
+    assert!(is_expected, "{name}: {answer:?}");
+    group.bench_function(name, |bencher| {
+        bencher.iter(|| runtime.block_on(instance.process(0, black_box(&batch))).unwrap());
+    });
+}
+
+fn boundary(criterion: &mut Criterion) {
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    let plugin = guest(&runtime);
+    let mut group = criterion.benchmark_group("boundary");
+    group.throughput(Throughput::Elements(RECORDS as u64));
+    let batch = batch();
+    let (mut index, mut meta, mut data) = batch.clone().into_columns();
+    group.bench_function("baseline: memcpy", |bencher| {
+        bencher.iter(|| {
+            let columns = black_box(&batch).columns();
+            index.copy_from_slice(columns.0);
+            meta.copy_from_slice(columns.1);
+            data.copy_from_slice(columns.2);
+            black_box((&mut index, &mut meta, &mut data));
+        });
+    });
+    for (name, deed) in [("unchanged", "nothing"), ("select", "select-all"), ("replaced", "copy-all")] {
+        round_trip(&mut group, &runtime, &plugin, name, deed);
+    }
+    group.finish();
+}
+
+criterion_group!(benches, boundary);
+criterion_main!(benches);
