@@ -67,7 +67,7 @@ impl<'a> Message<'a> {
         }
         if let Some(version) = self.version {
             out.extend_from_slice(b"\"version\":");
-            out.extend_from_slice(version.to_string().as_bytes());
+            push_version(out, version);
             out.push(b',');
         }
         if !self.structured.is_empty() {
@@ -80,6 +80,13 @@ impl<'a> Message<'a> {
         json::push_string(out, self.message);
         out.push(b'}');
     }
+}
+
+/// A version has three digits at most.
+fn push_version(out: &mut Vec<u8>, version: u16) {
+    let digits = [version / 100, version / 10 % 10, version % 10].map(|digit| b'0' + digit as u8);
+    let zeros = digits.iter().take(2).take_while(|digit| **digit == b'0').count();
+    out.extend_from_slice(digits.get(zeros..).unwrap_or_default());
 }
 
 #[inline]

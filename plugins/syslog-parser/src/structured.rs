@@ -4,105 +4,143 @@ use std::collections::BTreeMap;
 
 use crate::json;
 
+/// Names up to this many are compared with each other where they stand; more are sorted.
+const COMPARED_MAX: usize = 16;
+
+/// What is met on the way through elements.
+enum Part<'a> {
+    /// An element begins.
+    Id(&'a [u8]),
+    /// A parameter of it: name, and value with its escapes.
+    Param(&'a [u8], &'a [u8]),
+    /// It ends.
+    End,
+}
+
 /// The elements at the start of a text and what follows them. `None` when there is none, or one is malformed.
 pub fn split(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut elements = Elements { rest: text };
-    let mut end = 0;
-    while elements.rest.first() == Some(&b'[') {
-        let mut params = elements.next()?;
-        while params.next()?.is_some() {}
-        elements.rest = params.rest;
-        end = text.len() - elements.rest.len();
-    }
-    if end == 0 { None } else { text.split_at_checked(end) }
+    let rest = walk(text, |_| {})?;
+    text.split_at_checked(text.len() - rest.len()).filter(|(elements, _)| !elements.is_empty())
 }
 
 /// Whether elements are more than words in brackets, which messages are full of: each has a parameter.
 pub fn all_have_params(elements: &[u8]) -> bool {
-    read(elements).iter().all(|(_, params)| !params.is_empty())
+    let (mut all, mut has_param) = (true, false);
+    walk(elements, |part| match part {
+        Part::Id(_) => has_param = false,
+        Part::Param(..) => has_param = true,
+        Part::End => all &= has_param,
+    });
+    all
 }
 
 /// Appends elements, as [`split`] returned them, as a JSON object: `{"id": {"name": "value"}}`. A name that comes
 /// several times in an element has an array of its values.
 pub fn push(out: &mut Vec<u8>, elements: &[u8]) {
-    let elements = read(elements);
+    if !has_only_distinct_names(elements) {
+        return push_grouped(out, elements);
+    }
     out.push(b'{');
-    if are_distinct(elements.iter().map(|(id, _)| *id))
-        && elements.iter().all(|(_, params)| are_distinct(params.iter().map(|(name, _)| *name)))
-    {
-        push_members(out, elements.iter().map(|(id, params)| (*id, params)), |out, params| {
+    let mut is_first = true;
+    walk(elements, |part| match part {
+        Part::Id(id) => {
+            push_name(out, id, std::mem::replace(&mut is_first, true));
             out.push(b'{');
-            push_members(out, params.iter().copied(), push_value);
+        }
+        Part::Param(name, value) => {
+            push_name(out, name, std::mem::replace(&mut is_first, false));
+            push_value(out, value);
+        }
+        Part::End => {
             out.push(b'}');
-        });
-    } else {
-        push_grouped(out, &elements);
+            is_first = false;
+        }
+    });
+    out.push(b'}');
+}
+
+fn push_name(out: &mut Vec<u8>, name: &[u8], is_first: bool) {
+    if !is_first {
+        out.push(b',');
+    }
+    json::push_string(out, name);
+    out.push(b':');
+}
+
+fn has_only_distinct_names(elements: &[u8]) -> bool {
+    let (mut ids, mut names, mut all) = (Names::default(), Names::default(), true);
+    walk(elements, |part| match part {
+        Part::Id(id) => ids.add(id),
+        Part::Param(name, _) => names.add(name),
+        Part::End => all &= std::mem::take(&mut names).are_distinct(),
+    });
+    all && ids.are_distinct()
+}
+
+/// Names to be compared with each other. The few of a usual line need no memory of their own.
+#[derive(Default)]
+struct Names<'a> {
+    few: [&'a [u8]; COMPARED_MAX],
+    len: usize,
+    more: Vec<&'a [u8]>,
+}
+
+impl<'a> Names<'a> {
+    fn add(&mut self, name: &'a [u8]) {
+        match self.few.get_mut(self.len) {
+            Some(place) => *place = name,
+            None => self.more.push(name),
+        }
+        self.len += 1;
+    }
+
+    fn are_distinct(mut self) -> bool {
+        let few = self.few.get(..self.len.min(COMPARED_MAX)).unwrap_or_default();
+        if self.more.is_empty() {
+            return few.iter().enumerate().all(|(n, name)| !few.iter().take(n).any(|other| other == name));
+        }
+        self.more.extend_from_slice(few);
+        self.more.sort_unstable();
+        self.more.is_sorted_by(|a, b| a < b)
+    }
+}
+
+/// Values by name.
+type Group<'a> = BTreeMap<&'a [u8], Vec<&'a [u8]>>;
+
+fn push_grouped(out: &mut Vec<u8>, elements: &[u8]) {
+    let mut groups: BTreeMap<&[u8], Group<'_>> = BTreeMap::new();
+    let mut id_now: &[u8] = &[];
+    walk(elements, |part| match part {
+        Part::Id(id) => {
+            id_now = id;
+            groups.entry(id).or_default();
+        }
+        Part::Param(name, value) => groups.entry(id_now).or_default().entry(name).or_default().push(value),
+        Part::End => {}
+    });
+    out.push(b'{');
+    for (n, (id, group)) in groups.iter().enumerate() {
+        push_name(out, id, n == 0);
+        out.push(b'{');
+        for (n, (name, values)) in group.iter().enumerate() {
+            push_name(out, name, n == 0);
+            push_values(out, values);
+        }
+        out.push(b'}');
     }
     out.push(b'}');
 }
 
-type Params<'a> = Vec<(&'a [u8], &'a [u8])>;
-type Groups<'a> = BTreeMap<&'a [u8], Vec<&'a [u8]>>;
-
-fn read(text: &[u8]) -> Vec<(&[u8], Params<'_>)> {
-    let mut elements = Elements { rest: text };
-    let mut all = Vec::new();
-    while let Some(mut params) = elements.next() {
-        let id = params.id;
-        let mut list = Vec::new();
-        while let Some(Some(param)) = params.next() {
-            list.push(param);
-        }
-        all.push((id, list));
-        elements.rest = params.rest;
+fn push_values(out: &mut Vec<u8>, values: &[&[u8]]) {
+    if let [value] = values {
+        return push_value(out, value);
     }
-    all
-}
-
-/// Sorting keeps this from being slow for a line of a hundred thousand parameters.
-fn are_distinct<'a>(names: impl Iterator<Item = &'a [u8]>) -> bool {
-    let mut names: Vec<_> = names.collect();
-    names.sort_unstable();
-    names.is_sorted_by(|a, b| a < b)
-}
-
-fn push_grouped(out: &mut Vec<u8>, elements: &[(&[u8], Params<'_>)]) {
-    let mut groups: BTreeMap<&[u8], Groups<'_>> = BTreeMap::new();
-    for (id, params) in elements {
-        let group = groups.entry(id).or_default();
-        params.iter().for_each(|(name, value)| group.entry(name).or_default().push(value));
-    }
-    push_members(out, groups.into_iter(), |out, params| {
-        out.push(b'{');
-        push_members(out, params.into_iter(), |out, values| match values.as_slice() {
-            [value] => push_value(out, value),
-            values => push_array(out, values),
-        });
-        out.push(b'}');
-    });
-}
-
-fn push_array(out: &mut Vec<u8>, values: &[&[u8]]) {
     for (n, value) in values.iter().enumerate() {
         out.push(if n == 0 { b'[' } else { b',' });
         push_value(out, value);
     }
     out.push(b']');
-}
-
-fn push_members<'a, V>(
-    out: &mut Vec<u8>,
-    members: impl Iterator<Item = (&'a [u8], V)>,
-    push_value: impl Fn(&mut Vec<u8>, V),
-) {
-    for (n, (name, value)) in members.enumerate() {
-        if n > 0 {
-            out.push(b',');
-        }
-        json::push_string(out, name);
-        out.push(b':');
-        push_value(out, value);
-    }
 }
 
 /// A backslash escapes a quote, a backslash and a closing bracket; before anything else it stands for itself.
@@ -127,49 +165,32 @@ fn push_value(out: &mut Vec<u8>, raw: &[u8]) {
     json::push_string(out, &plain);
 }
 
-/// Reads elements one after the other.
-struct Elements<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Elements<'a> {
-    /// The next element, whose parameters have to be read before `rest` goes on behind them.
-    fn next(&mut self) -> Option<Element<'a>> {
-        let after = self.rest.strip_prefix(b"[")?;
-        let len = after.iter().take_while(|byte| is_name(**byte)).count();
-        let (id, rest) = after.split_at_checked(len).filter(|_| len > 0)?;
-        Some(Element { id, rest })
+/// Goes through the elements at the start of a text. Returns what follows them; `None` when one is malformed.
+fn walk<'a>(text: &'a [u8], mut visit: impl FnMut(Part<'a>)) -> Option<&'a [u8]> {
+    let mut rest = text;
+    while let [b'[', element @ ..] = rest {
+        let (id, mut params) = name(element)?;
+        visit(Part::Id(id));
+        rest = loop {
+            let text = params.trim_ascii_start();
+            if let [b']', rest @ ..] = text {
+                visit(Part::End);
+                break rest;
+            }
+            let (name, after) = name(text).filter(|_| text.len() < params.len())?;
+            let quoted = after.strip_prefix(b"=\"")?;
+            let (value, after) = quoted.split_at_checked(value_len(quoted)?)?;
+            visit(Part::Param(name, value));
+            params = after.strip_prefix(b"\"")?;
+        };
     }
+    Some(rest)
 }
 
-/// Reads the parameters of an element.
-struct Element<'a> {
-    id: &'a [u8],
-    rest: &'a [u8],
-}
-
-impl<'a> Element<'a> {
-    /// The next parameter: name and raw value. `Some(None)` after the closing bracket, `None` when it is malformed.
-    fn next(&mut self) -> Option<Option<(&'a [u8], &'a [u8])>> {
-        let text = self.rest.trim_ascii_start();
-        if let [b']', rest @ ..] = text {
-            self.rest = rest;
-            return Some(None);
-        }
-        if text.len() == self.rest.len() {
-            return None;
-        }
-        let len = text.iter().take_while(|byte| is_name(**byte)).count();
-        let (name, rest) = text.split_at_checked(len).filter(|_| len > 0)?;
-        let value_and_rest = rest.strip_prefix(b"=\"")?;
-        let (value, rest) = value_and_rest.split_at_checked(value_len(value_and_rest)?)?;
-        self.rest = rest.strip_prefix(b"\"")?;
-        Some(Some((name, value)))
-    }
-}
-
-fn is_name(byte: u8) -> bool {
-    !matches!(byte, b' ' | b'\t' | b'=' | b']' | b'"')
+fn name(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let is_end = |byte: &u8| matches!(byte, b' ' | b'\t' | b'=' | b']' | b'"');
+    let len = text.iter().position(is_end).filter(|len| *len > 0)?;
+    text.split_at_checked(len)
 }
 
 /// How far it is to the quote that ends a value.
