@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -17,8 +18,17 @@ pub struct Bench {
 }
 
 impl Bench {
+    /// A directory in which the stock plugins are already compiled, as they are from the second start on.
     pub fn new() -> Self {
-        Bench { dir: TempDir::new().unwrap() }
+        let bench = Bench { dir: TempDir::new().unwrap() };
+        let compiled = compiled_plugins();
+        let cache = bench.path("weir-data").join("plugin-cache");
+        fs::create_dir_all(&cache).unwrap();
+        for entry in fs::read_dir(compiled).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), cache.join(entry.file_name())).unwrap();
+        }
+        bench
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -34,6 +44,11 @@ impl Bench {
     pub fn lines(&self, name: &str) -> Vec<String> {
         let text = fs::read(self.path(name)).unwrap_or_default();
         String::from_utf8(text).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// The size of a file; 0 where it does not exist.
+    pub fn size(&self, name: &str) -> u64 {
+        fs::metadata(self.path(name)).map_or(0, |metadata| metadata.len())
     }
 
     /// `weir` with arguments, in this directory.
@@ -55,6 +70,28 @@ impl Bench {
         let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         Running { child, log: self.path("weir.log") }
     }
+}
+
+/// The cache of an appliance that has used both stock plugins. Compiling them takes a development build half a minute,
+/// so it is done once for all tests of a process.
+fn compiled_plugins() -> PathBuf {
+    static FIRST: OnceLock<TempDir> = OnceLock::new();
+    let first = FIRST.get_or_init(|| {
+        let bench = Bench { dir: TempDir::new().unwrap() };
+        bench.write(
+            "weir.yaml",
+            "
+version: 1
+sources: { in: { type: stdin } }
+pipelines: { p: { from: in, steps: [syslog-parser, { sql: 'SELECT * FROM input' }], to: out } }
+sinks: { out: { type: stdout } }
+",
+        );
+        let output = bench.run(&["run", "--once", "weir.yaml"]);
+        assert!(output.status.success(), "{output:?}");
+        bench.dir
+    });
+    first.path().join("weir-data").join("plugin-cache")
 }
 
 /// A `weir` process; killed when it is dropped.
