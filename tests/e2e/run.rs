@@ -44,12 +44,12 @@ fn a_log_is_parsed_and_filtered_into_a_file() {
 #[test]
 fn running_once_again_adds_only_what_is_new() {
     let bench = Bench::new();
-    bench.write("auth.log", &(auth_log(100) + "\n"));
+    bench.write("auth.log", &(auth_log(100) + "\r\n"));
     bench.write("weir.yaml", PIPELINE);
     assert!(bench.run(&["run", "--once", "weir.yaml"]).status.success());
     assert!(bench.run(&["run", "--once", "weir.yaml"]).status.success());
     assert_eq!(bench.lines("out.ndjson").len(), 20);
-    bench.write("auth.log", &(auth_log(200) + "\n"));
+    bench.write("auth.log", &(auth_log(200) + "\r\n"));
     assert!(bench.run(&["run", "--once", "weir.yaml"]).status.success());
     assert_eq!(bench.lines("out.ndjson").len(), 40);
 }
@@ -57,23 +57,23 @@ fn running_once_again_adds_only_what_is_new() {
 #[test]
 fn the_summary_accounts_for_every_record() {
     let bench = Bench::new();
-    bench.write("auth.log", &(auth_log(100) + "\n\n"));
+    bench.write("auth.log", &(auth_log(100) + "\r\n\n"));
     bench.write("weir.yaml", PIPELINE);
     let output = bench.run(&["run", "--once", "--json", "weir.yaml"]);
     assert!(output.status.success(), "{output:?}");
     let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let invalid = &summary["pipelines"]["invalid"];
-    let counts = ["in", "out", "filtered", "dead"].map(|name| invalid[name].as_u64());
+    assert_eq!(summary["pipelines"][0]["name"], "invalid");
+    let counts = ["records_in", "records_out", "filtered", "dead"].map(|name| summary["total"][name].as_u64());
     assert_eq!(counts, [Some(101), Some(20), Some(80), Some(1)], "{summary}");
 }
 
 #[test]
 fn a_follower_is_stopped_gracefully_and_goes_on_where_it_was() {
     let bench = Bench::new();
-    bench.write("auth.log", &(auth_log(100) + "\n"));
+    bench.write("auth.log", &(auth_log(100) + "\r\n"));
     bench.write("weir.yaml", PIPELINE);
     for lines in [100, 300, 1_000] {
-        bench.write("auth.log", &(auth_log(lines) + "\n"));
+        bench.write("auth.log", &(auth_log(lines) + "\r\n"));
         let mut weir = bench.start(&["weir.yaml"]);
         weir.until("the output", || bench.lines("out.ndjson").len() as u32 == lines / 5);
         assert_eq!(weir.terminate(), 0);
@@ -84,7 +84,7 @@ fn a_follower_is_stopped_gracefully_and_goes_on_where_it_was() {
 #[test]
 fn a_second_appliance_on_the_same_data_is_refused() {
     let bench = Bench::new();
-    bench.write("auth.log", &(auth_log(10) + "\n"));
+    bench.write("auth.log", &(auth_log(10) + "\r\n"));
     bench.write("weir.yaml", PIPELINE);
     let mut weir = bench.start(&["weir.yaml"]);
     weir.until("the output", || bench.lines("out.ndjson").len() == 2);
