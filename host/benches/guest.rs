@@ -3,7 +3,7 @@
 //! `boundary` is a plugin that keeps every record, so what is left is the way there and back. The components come from
 //! the directories that `WEIR_STOCK_PLUGINS` and `WEIR_TEST_PLUGINS` name; `cargo xtask bench` builds them and sets both.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,7 +33,7 @@ fn line(n: u32) -> String {
     let [_, a, b, c] = n.wrapping_mul(2_654_435_761).to_be_bytes();
     let start = format!("Mar {:2} 06:55:{:02} gate sshd[{}]: ", 1 + n % 13, n % 60, 24_000 + n);
     let port = 1024 + u32::from(c);
-    if n % 8 == 0 {
+    if n.is_multiple_of(8) {
         format!("{start}Invalid user test{b} from 192.0.2.{a}\r")
     } else {
         format!("{start}Failed password for invalid user test{b} from 192.0.2.{a} port {port} ssh2\r")
