@@ -132,7 +132,7 @@ impl Appliance {
         Ok(Appliance { config, mode, store, committer, commits, wires, listeners, control, status })
     }
 
-    /// Whether whoever reads standard output has closed it: what looks like a failed sink is then no error.
+    /// Standard output as its sinks share it. It knows whether its reader has closed it, which is no failure of a sink.
     pub fn stdout(&self) -> Stdout {
         self.wires.stdout.clone()
     }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::progress::{self, Screen, Snapshot};
 use super::{EXIT_CONFIG, EXIT_DEFECT, EXIT_STORAGE, EXIT_UNAVAILABLE, check, say};
 use crate::appliance::{Appliance, Error};
-use crate::config::{self, Loaded, Look, Overrides, Report};
+use crate::config::{self, Loaded, Overrides, Report};
 use crate::plugin::{Engine, Plugin};
 use crate::source::Mode;
 use crate::stop::{Stopper, stop_signal};
@@ -38,9 +38,6 @@ pub struct RunArgs {
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log: String,
 }
-
-/// Columns of a report where no terminal tells.
-const REPORT_WIDTH: usize = 100;
 
 /// Runs, and gives the exit code.
 pub async fn run(args: RunArgs) -> u8 {
@@ -98,8 +95,7 @@ async fn load(args: &RunArgs) -> Result<(Loaded, BTreeMap<Arc<str>, Plugin>), u8
 
 /// Prints what there is to say of a pipeline file; returns its exit code.
 fn print(report: &Report) -> u8 {
-    let look = Look { color: is_terminal() && config::color_wanted(), width: REPORT_WIDTH };
-    let text = report.render(look);
+    let text = report.render(check::look());
     if !text.is_empty() {
         say(text.trim_end());
     }
