@@ -28,9 +28,11 @@ pub struct Guest {
 }
 
 impl Workspace {
-    /// Finds the workspace from where this crate was built.
+    /// Finds the workspace from where Cargo runs this crate. Where it was built may be another clone, as clones that share
+    /// a target directory share its programs.
     pub fn find() -> Result<Self> {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let run_from = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        let here = run_from.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
         let root = here.ancestors().nth(2).filter(|root| root.join("Cargo.toml").is_file());
         let root = root.ok_or_else(|| Error::new(format_args!("no workspace two levels above {}", here.display())))?;
         let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
