@@ -1,7 +1,8 @@
 //! A directory, a pipeline file, a `weir` process, and ways to wait for what it does.
 
+use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -18,17 +19,9 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// A directory in which the stock plugins are already compiled, as they are from the second start on.
+    /// An empty directory.
     pub fn new() -> Self {
-        let bench = Bench { dir: TempDir::new().unwrap() };
-        let compiled = compiled_plugins();
-        let cache = bench.path("weir-data").join("plugin-cache");
-        fs::create_dir_all(&cache).unwrap();
-        for entry in fs::read_dir(compiled).unwrap() {
-            let entry = entry.unwrap();
-            fs::copy(entry.path(), cache.join(entry.file_name())).unwrap();
-        }
-        bench
+        Bench { dir: TempDir::new().unwrap() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -53,7 +46,7 @@ impl Bench {
 
     /// `weir` with arguments, in this directory.
     pub fn weir(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        let mut command = Command::new(program());
         command.current_dir(self.dir.path()).args(arguments).stdin(Stdio::null());
         command
     }
@@ -72,26 +65,20 @@ impl Bench {
     }
 }
 
-/// The cache of an appliance that has used both stock plugins. Compiling them takes a development build half a minute,
-/// so it is done once for all tests of a process.
-fn compiled_plugins() -> PathBuf {
-    static FIRST: OnceLock<TempDir> = OnceLock::new();
-    let first = FIRST.get_or_init(|| {
-        let bench = Bench { dir: TempDir::new().unwrap() };
-        bench.write(
-            "weir.yaml",
-            "
-version: 1
-sources: { in: { type: stdin } }
-pipelines: { p: { from: in, steps: [syslog-parser, { sql: 'SELECT * FROM input' }], to: out } }
-sinks: { out: { type: stdout } }
-",
-        );
-        let output = bench.run(&["run", "--once", "weir.yaml"]);
+/// The program as users have it: with the stock plugins inside. It is made once for all tests of a process; what a
+/// development build compiles for it in half a minute is kept for the next.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let plugins = env::var_os("WEIR_STOCK_PLUGINS").expect("`cargo xtask test` builds the plugins and names them");
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let program = directory.join("weir");
+        let mut bundle = Command::new(env!("CARGO_BIN_EXE_weir"));
+        bundle.args(["plugin", "bundle"]).arg(&program).arg("--plugins").arg(plugins);
+        let output = bundle.arg("--cache").arg(directory.join("machine-code")).output().unwrap();
         assert!(output.status.success(), "{output:?}");
-        bench.dir
-    });
-    first.path().join("weir-data").join("plugin-cache")
+        program
+    })
 }
 
 /// A `weir` process; killed when it is dropped.

@@ -1,6 +1,6 @@
 //! Runs the `weir` command as a user does, and kills it as no user should.
 //!
-//! The binary carries the stock plugins only when it was built with them: `cargo xtask test` does that.
+//! The program carries the stock plugins that `WEIR_STOCK_PLUGINS` names: `cargo xtask test` builds them and sets it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
 

@@ -1,10 +1,13 @@
 //! `cargo xtask build`: the binary with the stock plugins inside.
 
+use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::plugins::{self, Which};
 use crate::process;
+use crate::say;
 use crate::workspace::Workspace;
 
 /// How the host is built.
@@ -16,23 +19,22 @@ pub enum Profile {
     Release,
 }
 
-/// Builds the plugins, then the binary that carries them. Returns its path.
+/// Builds the plugins and the program, and puts the one into the other. Returns the path of the result.
 pub fn build(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
     plugins::build(workspace, Which::Stock)?;
-    host(workspace, profile)
-}
-
-fn host(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
-    let mut cargo = process::cargo(&workspace.root);
-    cargo.env("WEIR_STOCK_PLUGINS", workspace.stock_plugins());
-    cargo.args(["build", "--locked", "--package", "weir", "--bin", "weir"]);
-    let directory = match profile {
-        Profile::Dev => "debug",
-        Profile::Release => {
-            cargo.arg("--release");
-            "release"
-        }
+    let (directory, flags): (_, &[&str]) = match profile {
+        Profile::Dev => ("debug", &[]),
+        Profile::Release => ("release", &["--release"]),
     };
-    process::run(&mut cargo)?;
-    Ok(workspace.target.join(directory).join("weir"))
+    say::heading("weir");
+    let mut cargo = process::cargo(&workspace.root);
+    process::run(cargo.args(["build", "--locked", "--package", "weir", "--bin", "weir"]).args(flags))?;
+    let bundles = workspace.target.join("bundle");
+    let output = bundles.join(directory).join("weir");
+    fs::create_dir_all(bundles.join(directory)).context(|| bundles.display())?;
+    say::line("Compiling the plugins to machine code, which the program carries beside them.");
+    let mut weir = Command::new(workspace.target.join(directory).join("weir"));
+    weir.args(["plugin", "bundle"]).arg(&output).arg("--plugins").arg(workspace.stock_plugins());
+    process::run(weir.arg("--cache").arg(bundles.join("machine-code")))?;
+    Ok(output)
 }

@@ -24,17 +24,14 @@ pub fn run(workspace: &Workspace) -> Result<()> {
          The first build takes some minutes; the example itself takes a few seconds.",
     );
     say::heading("1 of 4: build");
-    say::line("Plugins are compiled to WebAssembly, then the binary that runs them and carries them inside.");
+    say::line("Plugins are compiled to WebAssembly, then the program that runs them and carries them inside.");
     let binary = build::build(workspace, Profile::Release)?;
     let directory = lay_out(workspace)?;
     say::heading("2 of 4: the pipeline file");
     let file = directory.join("demo.yaml");
     say::line(fs::read_to_string(&file).context(|| file.display())?);
     say::heading("3 of 4: run");
-    say::line(
-        "Each line below is a record that passed both steps. The logs are made up at 5,000 lines a second.\n\
-         First the plugins are compiled to machine code, which takes some seconds, once.\n",
-    );
+    say::line("Each line below is a record that passed both steps. The logs are made up at 5,000 lines a second.\n");
     let shown = run_once(&binary, &file)?;
     say::heading("4 of 4: what happened");
     conclude(&binary, &file, shown)

@@ -76,8 +76,7 @@ fn kind(bytes: &[u8]) -> Kind {
     }
 }
 
-/// Replaces a file in one step, and leaves an equal one as it is: a running appliance watches this directory, and the
-/// host's build embeds it.
+/// Replaces a file in one step, and leaves an equal one as it is: a running appliance may watch this directory.
 fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|present| present == bytes) {
         return Ok(());
@@ -87,7 +86,7 @@ fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::rename(&temporary, path).context(|| path.display())
 }
 
-/// Removes components of crates that are no longer there, so that they are not embedded.
+/// Removes components of crates that are no longer there, so that no program carries them.
 fn remove_others(destination: &Path, guests: &[Guest]) -> Result<()> {
     let wanted: BTreeSet<String> = guests.iter().map(|guest| format!("{}.wasm", guest.name)).collect();
     for entry in fs::read_dir(destination).context(|| destination.display())? {

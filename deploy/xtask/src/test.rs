@@ -114,8 +114,7 @@ fn test(workspace: &Workspace, arguments: &TestArgs) -> Result<()> {
     process::run(&mut cargo)
 }
 
-/// Cargo with the plugins' directories named: for the host's build, which embeds them, and for tests that load them.
-/// Every stage has the same variables, so that none builds anew what another has built.
+/// Cargo with the plugins' directories named, for the tests that load them.
 fn cargo(workspace: &Workspace) -> Command {
     let mut cargo = process::cargo(&workspace.root);
     cargo.env("WEIR_STOCK_PLUGINS", workspace.stock_plugins());

@@ -3,6 +3,7 @@
 //! Exit codes are those of sysexits.h: 0 all went well, 64 the command line is wrong, 69 something that is needed is not
 //! there (a file, a port, a running appliance), 70 a defect, 74 the disk failed, 78 the configuration is wrong.
 
+pub mod bundle;
 pub mod check;
 pub mod inspect;
 pub mod progress;
@@ -49,6 +50,8 @@ enum Command {
 enum PluginCommand {
     /// Shows what a plugin is: its world, what it imports and exports, its size and hash.
     Inspect(inspect::InspectArgs),
+    /// Makes a `weir` that carries plugins inside, compiled, as this one carries the stock plugins.
+    Bundle(bundle::BundleArgs),
 }
 
 /// Runs the command that the process was started with.
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
             Command::Check(args) => check::run(args).await,
             Command::Tap(args) => tap::run(args).await,
             Command::Plugin(PluginCommand::Inspect(args)) => inspect::run(args).await,
+            Command::Plugin(PluginCommand::Bundle(args)) => bundle::run(args).await,
         }
     });
     // What still reads standard input cannot be interrupted, and need not be waited for.

@@ -2,13 +2,14 @@
 //!
 //! Knows files and names; what a plugin is made of is `engine.rs`'s business.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-include!(concat!(env!("OUT_DIR"), "/stock.rs"));
+use super::bundle::Bundle;
+use super::engine::Code;
 
 /// A larger file is taken for a mistake.
 pub const PLUGIN_BYTES_MAX: u64 = 256 << 20;
@@ -16,9 +17,10 @@ pub const PLUGIN_BYTES_MAX: u64 = 256 << 20;
 const LIKENESS_MIN: f64 = 0.6;
 
 /// Where plugins are looked for.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Catalog {
     directories: Vec<PathBuf>,
+    stock: Arc<Bundle>,
 }
 
 /// A plugin that was found.
@@ -28,8 +30,8 @@ pub struct Found {
     pub name: String,
     /// Where it was.
     pub place: Place,
-    /// The component.
-    pub wasm: Cow<'static, [u8]>,
+    /// Its code.
+    pub code: Code,
 }
 
 /// Where a plugin was found.
@@ -89,9 +91,14 @@ fn nearest_hint(nearest: &Option<String>) -> String {
 }
 
 impl Catalog {
-    /// A catalog of these directories and the stock plugins.
+    /// A catalog of these directories and of the plugins that the binary carries.
     pub fn new(directories: Vec<PathBuf>) -> Self {
-        Catalog { directories }
+        Catalog::with_stock(directories, Bundle::of_this_program())
+    }
+
+    /// A catalog of these directories and of these stock plugins.
+    pub fn with_stock(directories: Vec<PathBuf>, stock: Arc<Bundle>) -> Self {
+        Catalog { directories, stock }
     }
 
     /// The directories, in the order in which they are searched.
@@ -104,25 +111,28 @@ impl Catalog {
         if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
             return Err(CatalogError::Name { name: name.to_owned() });
         }
-        let found = |place, wasm| Ok(Found { name: name.to_owned(), place, wasm });
+        let found = |place, code| Ok(Found { name: name.to_owned(), place, code });
         for directory in &self.directories {
             let path = file(directory, name);
             match read(&path) {
-                Ok(wasm) => return found(Place::File(path), Cow::Owned(wasm)),
+                Ok(wasm) => return found(Place::File(path), wasm.into()),
                 Err(error) if is_absent(&error) => {}
                 Err(error) => return Err(CatalogError::Unreadable { name: name.to_owned(), path, error }),
             }
         }
-        match STOCK.iter().find(|(stock, _)| *stock == name) {
-            Some((_, wasm)) => found(Place::Stock, Cow::Borrowed(*wasm)),
-            None => Err(self.not_found(name)),
+        match self.stock.read(name) {
+            Ok(Some(code)) => found(Place::Stock, code),
+            Ok(None) => Err(self.not_found(name)),
+            Err(error) => {
+                let path = self.stock.program().to_owned();
+                Err(CatalogError::Unreadable { name: name.to_owned(), path, error })
+            }
         }
     }
 
     /// The names of all plugins that could be found, in order. Directories that cannot be read hold none.
     pub fn names(&self) -> BTreeSet<String> {
-        let stock = STOCK.iter().map(|(name, _)| (*name).to_owned());
-        self.directories.iter().flat_map(|directory| names_in(directory)).chain(stock).collect()
+        self.directories.iter().flat_map(|directory| names_in(directory)).chain(self.stock.names()).collect()
     }
 
     fn not_found(&self, name: &str) -> CatalogError {
@@ -133,7 +143,7 @@ impl Catalog {
             .filter(|other| likeness(other) >= LIKENESS_MIN)
             .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
         let directories = self.directories.clone();
-        CatalogError::NotFound { name: name.to_owned(), directories, stock: STOCK.len(), nearest }
+        CatalogError::NotFound { name: name.to_owned(), directories, stock: self.stock.names().len(), nearest }
     }
 }
 
@@ -169,6 +179,7 @@ fn names_in(directory: &Path) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugin::bundle;
 
     fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
@@ -182,19 +193,32 @@ mod tests {
         let missing = first.path().join("missing");
         let catalog = Catalog::new(vec![missing, first.path().into(), second.path().into()]);
         let found = catalog.find("a").unwrap();
-        assert_eq!((&*found.wasm, found.place), (b"first".as_slice(), Place::File(first.path().join("a.wasm"))));
-        assert_eq!(&*catalog.find("b.c").unwrap().wasm, b"b");
+        assert_eq!((&*found.code.wasm, found.place), (b"first".as_slice(), Place::File(first.path().join("a.wasm"))));
+        assert_eq!(&*catalog.find("b.c").unwrap().code.wasm, b"b");
         assert!(catalog.names().is_superset(&["a".to_owned(), "b.c".to_owned()].into()));
     }
 
+    /// A program that carries a plugin `carried`.
+    fn stock() -> (tempfile::TempDir, Arc<Bundle>) {
+        let directory = directory(&[("program", "x")]);
+        let (program, output) = (directory.path().join("program"), directory.path().join("bundled"));
+        let carried = [("carried".to_owned(), Code::from(b"stock".as_slice()))];
+        bundle::write(&Bundle::open(&program).unwrap(), &carried, &output).unwrap();
+        let bundle = Bundle::open(&output).unwrap();
+        (directory, Arc::new(bundle))
+    }
+
     #[test]
-    fn stock_plugins_are_found_last_and_all_of_them() {
-        for (name, wasm) in STOCK {
-            let shadowed = directory(&[(&format!("{name}.wasm"), "own")]);
-            assert_eq!(Catalog::default().find(name).unwrap().place, Place::Stock);
-            assert_eq!(&*Catalog::default().find(name).unwrap().wasm, *wasm);
-            assert_eq!(&*Catalog::new(vec![shadowed.path().into()]).find(name).unwrap().wasm, b"own");
-        }
+    fn stock_plugins_are_found_last() {
+        let (_program, stock) = stock();
+        let found = Catalog::with_stock(vec![], stock.clone()).find("carried").unwrap();
+        assert_eq!((&*found.code.wasm, found.place), (b"stock".as_slice(), Place::Stock));
+        let own = directory(&[("carried.wasm", "own"), ("other.wasm", "")]);
+        let catalog = Catalog::with_stock(vec![own.path().into()], stock);
+        assert_eq!(&*catalog.find("carried").unwrap().code.wasm, b"own");
+        assert_eq!(catalog.names(), ["carried".to_owned(), "other".to_owned()].into());
+        let error = catalog.find("caried").unwrap_err().to_string();
+        assert!(error.contains("the 1 stock plugins of this binary; is carried meant?"), "{error}");
     }
 
     #[test]
@@ -205,9 +229,8 @@ mod tests {
             error.starts_with(&format!("no plugin geo-lokup: looked for {}/geo-lokup.wasm", plugins.path().display()))
         );
         assert!(error.ends_with("; is geo-lookup meant?"), "{error}");
-        let carried = if STOCK.is_empty() { "this build carries none" } else { "stock plugins of this binary" };
-        assert!(error.contains(carried), "{error}");
-        let error = Catalog::default().find("zzzz").unwrap_err().to_string();
+        assert!(error.contains("this build carries none"), "{error}");
+        let error = Catalog::new(vec![]).find("zzzz").unwrap_err().to_string();
         assert!(!error.contains("meant"), "{error}");
     }
 

@@ -16,7 +16,7 @@ use wasmtime::{Config, Inlining, InstanceAllocationStrategy, OptLevel, PoolingAl
 
 use super::cache::Cache;
 use super::limits::{CALL_STACK_BYTES, PARTS_MAX, STACK_BYTES_MAX, State, TABLE_ELEMENTS_MAX, TICK, Ticks, link_log};
-use super::load::{Compiled, Kind, LoadError, Plugin, Problem, kind};
+use super::load::{Compiled, LoadError, Plugin, Problem, check_kind};
 
 /// Instances of plugins that may run at once: (step, partition) pairs. Costs address space, not memory.
 pub const INSTANCES_MAX: u32 = 1_000;
@@ -30,7 +30,23 @@ const WARM_SLOTS_MAX: u32 = 16;
 /// Why the engine could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("the plugin engine cannot start on this machine: {0}")]
-pub struct EngineError(String);
+pub struct EngineError(pub(super) String);
+
+/// The code of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Code {
+    /// The component.
+    pub wasm: Cow<'static, [u8]>,
+    /// Machine code that a [`super::precompile::Precompiler`] made of it. It is run as it is: only what a bundle or a
+    /// compiler gave may stand here.
+    pub(super) machine_code: Option<Vec<u8>>,
+}
+
+impl<T: Into<Cow<'static, [u8]>>> From<T> for Code {
+    fn from(wasm: T) -> Self {
+        Code { wasm: wasm.into(), machine_code: None }
+    }
+}
 
 /// Compiles and runs plugins. Clones are the same engine; a process needs one.
 #[derive(Clone)]
@@ -62,26 +78,27 @@ impl Engine {
         Ok(Engine(Arc::new(EngineInner { wasmtime, linker, cache, ticks, loaded, _ticker: ticker })))
     }
 
-    /// Makes a plugin of a component's bytes: from the cache, or compiled on a thread of its own. `name` is for errors.
-    pub async fn load(&self, name: &str, wasm: impl Into<Cow<'static, [u8]>>) -> Result<Plugin, LoadError> {
+    /// Makes a plugin of its code: of the machine code that came with it, of what the cache has, or compiled on a thread of
+    /// its own. `name` is for errors.
+    pub async fn load(&self, name: &str, code: impl Into<Code>) -> Result<Plugin, LoadError> {
         let refused = |problem| LoadError { plugin: name.to_owned(), problem };
-        let wasm = wasm.into();
-        let hash = blake3::hash(&wasm);
+        let code = code.into();
+        let hash = blake3::hash(&code.wasm);
         let mut loaded = self.0.loaded.lock().await;
         let compiled = match loaded.get(&hash).and_then(Weak::upgrade) {
             Some(compiled) => compiled,
-            None => Arc::new(self.prepare(name, wasm, hash).await.map_err(refused)?),
+            None => Arc::new(self.prepare(name, code, hash).await.map_err(refused)?),
         };
         loaded.retain(|_, other| other.strong_count() > 0);
         loaded.insert(hash, Arc::downgrade(&compiled));
         Ok(Plugin::new(name, self.clone(), compiled))
     }
 
-    async fn prepare(&self, name: &str, wasm: Cow<'static, [u8]>, hash: Hash) -> Result<Compiled, Problem> {
-        let size = wasm.len();
-        let (component, from_cache) = self.component(name, wasm, hash).await?;
+    async fn prepare(&self, name: &str, code: Code, hash: Hash) -> Result<Compiled, Problem> {
+        let size = code.wasm.len();
+        let (component, is_precompiled) = self.component(name, code, hash).await?;
         let mut compiled = self.check(component, hash, size)?;
-        compiled.from_cache = from_cache;
+        compiled.is_precompiled = is_precompiled;
         Ok(compiled)
     }
 
@@ -90,32 +107,29 @@ impl Engine {
         Compiled::check(&self.0.wasmtime, &self.0.linker, component, hash, size)
     }
 
-    /// The component, and whether it came from the cache.
-    pub(super) async fn component(
-        &self,
-        name: &str,
-        wasm: Cow<'static, [u8]>,
-        hash: Hash,
-    ) -> Result<(Component, bool), Problem> {
-        match kind(&wasm) {
-            Kind::Component => {}
-            Kind::CoreModule => return Err(Problem::CoreModule),
-            Kind::Other => return Err(Problem::NotWasm),
-        }
+    /// The component, and whether its machine code was there before.
+    pub(super) async fn component(&self, name: &str, code: Code, hash: Hash) -> Result<(Component, bool), Problem> {
+        check_kind(&code.wasm)?;
         let (engine, name) = (self.clone(), name.to_owned());
-        let compiling = tokio::task::spawn_blocking(move || engine.read_or_compile(&name, &wasm, hash));
+        let compiling = tokio::task::spawn_blocking(move || engine.find_or_compile(&name, code, hash));
         compiling.await.map_err(|error| Problem::Invalid(format!("the compiler failed: {error}")))?
     }
 
-    fn read_or_compile(&self, name: &str, wasm: &[u8], hash: Hash) -> Result<(Component, bool), Problem> {
-        if let Some(component) = self.read_cache(name, &hash) {
+    fn find_or_compile(&self, name: &str, code: Code, hash: Hash) -> Result<(Component, bool), Problem> {
+        let carried = code.machine_code.and_then(|machine_code| {
+            let passed_over = |error: &wasmtime::Error| {
+                tracing::info!(plugin = name, "its machine code is not for this machine, so it is compiled: {error:#}");
+            };
+            self.map(&machine_code).inspect_err(passed_over).ok()
+        });
+        if let Some(component) = carried.or_else(|| self.read_cache(name, &hash)) {
             return Ok((component, true));
         }
-        let component = Component::from_binary(&self.0.wasmtime, wasm)
+        let component = Component::from_binary(&self.0.wasmtime, &code.wasm)
             .map_err(|error| Problem::Invalid(error.root_cause().to_string()))?;
         if let Some(cache) = &self.0.cache {
-            let code = component.serialize().map_err(|error| Problem::Invalid(format!("{error:#}")))?;
-            if let Err(error) = cache.write(cache.key(&hash), &code) {
+            let machine_code = component.serialize().map_err(|error| Problem::Invalid(format!("{error:#}")))?;
+            if let Err(error) = cache.write(cache.key(&hash), &machine_code) {
                 tracing::warn!(plugin = name, "the compiled plugin cannot be kept for the next start: {error}");
             }
         }
@@ -128,13 +142,20 @@ impl Engine {
         let passed_over = |error: &dyn std::fmt::Display| {
             tracing::warn!(plugin = name, file = %cache.path(key).display(), "compiled again: {error}");
         };
-        let code = cache.read(key).inspect_err(|error| passed_over(error)).ok()??;
-        // SAFETY: wasmtime asks that these bytes were made by `Component::serialize`. The cache gives back only what its
-        // hash says was written under this key, and only from a file and a directory that no other user can write to;
-        // wasmtime itself checks that they were made by its version and for these settings and this processor.
+        let machine_code = cache.read(key).inspect_err(|error| passed_over(error)).ok()??;
+        self.map(&machine_code).inspect_err(|error| passed_over(error)).ok()
+    }
+
+    /// Makes machine code executable.
+    fn map(&self, machine_code: &[u8]) -> wasmtime::Result<Component> {
+        // SAFETY: wasmtime asks that these bytes were made by `Component::serialize` or `precompile_component`. They come
+        // from the program's own file, or from the cache, which gives back only what its hash says was written under this
+        // key, and only from a file and a directory that no other user can write to. Wasmtime itself checks that they were
+        // made by its version, for these settings, and for a processor that can do no more than this one.
         #[allow(unsafe_code)]
-        let component = unsafe { Component::deserialize(&self.0.wasmtime, code) };
-        component.inspect_err(|error| passed_over(error)).ok()
+        unsafe {
+            Component::deserialize(&self.0.wasmtime, machine_code)
+        }
     }
 
     /// What wasmtime calls the engine.
@@ -149,13 +170,20 @@ impl Engine {
 }
 
 /// The settings that were measured to matter; ARCHITECTURE.md has the numbers.
-fn settings() -> Config {
+pub(super) fn settings() -> Config {
     let mut config = Config::new();
     // A call is 3.4 to 4.5 times cheaper without the machinery of concurrent guests, which no plugin uses.
     config.concurrency_support(false);
     config.epoch_interruption(true);
     config.cranelift_opt_level(OptLevel::Speed);
+    // Also within a module, though its compiler did so before: the same job in 1.36 s of processor time and not 1.85, for
+    // 22 MB of machine code (of the SQL plugin) and not 8.
     config.compiler_inlining(Inlining::Yes);
+    // Half of the machine code's bytes, for nothing that a plugin's operator or author sees: places in the component in
+    // backtraces, symbols and unwinding for a debugger of the host. Names of functions in backtraces remain.
+    config.generate_address_map(false);
+    config.debug_symbols(false);
+    config.native_unwind_info(false);
     // Nothing of a computation may differ between machines: replays rest on that.
     config.cranelift_nan_canonicalization(true);
     config.relaxed_simd_deterministic(true);
@@ -202,7 +230,7 @@ fn start_ticker(engine: wasmtime::Engine, ticks: Ticks) -> Result<mpsc::Sender<(
 }
 
 /// A hash of all that code depends on beside the plugin: wasmtime's version, these settings, the processor.
-fn settings_hash(engine: &wasmtime::Engine) -> Hash {
+pub(super) fn settings_hash(engine: &wasmtime::Engine) -> Hash {
     let mut hasher = Blake(blake3::Hasher::new());
     engine.precompile_compatibility_hash().hash(&mut hasher);
     hasher.0.finalize()

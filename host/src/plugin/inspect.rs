@@ -1,7 +1,5 @@
 //! What `weir plugin inspect` shows of a file: also of one that would be refused, with the reason.
 
-use std::borrow::Cow;
-
 use serde::Serialize;
 
 use super::engine::Engine;
@@ -27,7 +25,7 @@ pub struct Inspection {
 /// Looks at a component without running it. Fails only where there is nothing to see: the bytes are no component.
 pub async fn inspect(engine: &Engine, name: &str, wasm: Vec<u8>) -> Result<Inspection, Problem> {
     let (size, hash) = (wasm.len(), blake3::hash(&wasm));
-    let (component, _) = engine.component(name, Cow::Owned(wasm), hash).await?;
+    let (component, _) = engine.component(name, wasm.into(), hash).await?;
     let names = Names::of(engine.wasmtime(), &component);
     let world = names.world().ok();
     let problem = engine.check(component, hash, size).err().map(|problem| problem.to_string());

@@ -126,20 +126,13 @@ fn advice(imports: &[String]) -> &'static str {
     }
 }
 
-/// What a file holds, by its first bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    CoreModule,
-    Component,
-    Other,
-}
-
-/// Tells components from core modules: after the magic, a version and a layer, 0 for a module and 1 for a component.
-pub(super) fn kind(bytes: &[u8]) -> Kind {
+/// Refuses what is no component, by its first bytes: after the magic, a version and a layer, 0 for a core module and 1 for
+/// a component.
+pub(super) fn check_kind(bytes: &[u8]) -> Result<(), Problem> {
     match bytes.first_chunk::<8>() {
-        Some([0, b'a', b's', b'm', _, _, 0, 0]) => Kind::CoreModule,
-        Some([0, b'a', b's', b'm', _, _, 1, 0]) => Kind::Component,
-        _ => Kind::Other,
+        Some([0, b'a', b's', b'm', _, _, 1, 0]) => Ok(()),
+        Some([0, b'a', b's', b'm', _, _, 0, 0]) => Err(Problem::CoreModule),
+        _ => Err(Problem::NotWasm),
     }
 }
 
@@ -192,7 +185,7 @@ pub(super) struct Compiled {
     pub(super) init: ComponentExportIndex,
     /// `process` of a transform, `write` of a sink.
     pub(super) work: ComponentExportIndex,
-    pub(super) from_cache: bool,
+    pub(super) is_precompiled: bool,
     names: Names,
     hash: Hash,
     size: usize,
@@ -225,7 +218,7 @@ impl Compiled {
             function: LOG.to_owned(),
             detail: cut(&format!("{error:#}")).to_owned(),
         })?;
-        Ok(Compiled { pre, world, init, work, from_cache: false, names, hash, size })
+        Ok(Compiled { pre, world, init, work, is_precompiled: false, names, hash, size })
     }
 }
 
@@ -301,9 +294,9 @@ impl Plugin {
         self.compiled.size
     }
 
-    /// Whether it was compiled by an earlier process.
-    pub fn is_from_cache(&self) -> bool {
-        self.compiled.from_cache
+    /// Whether an earlier process had compiled it.
+    pub fn is_precompiled(&self) -> bool {
+        self.compiled.is_precompiled
     }
 
     /// Uses it as a step. Fails with [`Problem::WrongWorld`] where it is no transform.

@@ -136,7 +136,7 @@ async fn is_from_cache(cache: &Path, wasm: Vec<u8>) -> bool {
     let factory = plugin.transform(context(), json!({}), limits()).unwrap();
     let (mut instance, _) = factory.start().await.unwrap();
     assert_eq!(instance.process(0, &batch(&["a"])).await.unwrap().answer, Answer::Unchanged);
-    plugin.is_from_cache()
+    plugin.is_precompiled()
 }
 
 #[tokio::test]

@@ -28,8 +28,6 @@ pub fn run(workspace: &Workspace, binary: &Path, arguments: &BenchArgs) -> Resul
     let input = input::write(&lines, arguments.lines, arguments.input.as_deref())?;
     let mut contenders = vec![Contender { name: "weir".to_owned(), costs: Vec::new() }];
     contenders.extend(peers.iter().map(|ready| Contender { name: title(ready), costs: Vec::new() }));
-    say::line("One run of weir that is not measured compiles its plugins.");
-    one_run(None, binary, &lines, &directory, input).context(|| "weir")?;
     for round in 1..=arguments.runs {
         for (index, contender) in contenders.iter_mut().enumerate() {
             let peer = index.checked_sub(1).and_then(|index| peers.get(index));
@@ -50,13 +48,9 @@ fn title(ready: &Ready) -> String {
     format!("{} {}", ready.peer.name(), ready.version)
 }
 
-/// One run in a directory of its own, empty but for Weir's compiled plugins. The number of lines that come out has to be
-/// right.
+/// One run in an empty directory. The number of lines that come out has to be right.
 fn one_run(peer: Option<&Ready>, binary: &Path, lines: &Path, directory: &Path, input: Input) -> Result<Cost> {
-    let directory = match peer {
-        Some(_) => fresh(&directory.join("run"))?,
-        None => emptied_but_for_plugins(&directory.join("run-weir"))?,
-    };
+    let directory = fresh(&directory.join("run"))?;
     let output = directory.join("out.jsonl");
     let (mut command, end) = match peer {
         Some(ready) => (ready.job(lines, &output, &directory)?, End::IsTold),
@@ -76,20 +70,6 @@ pub fn fresh(directory: &Path) -> Result<PathBuf> {
         fs::remove_dir_all(directory).context(|| directory.display())?;
     }
     fs::create_dir_all(directory).context(|| directory.display())?;
-    Ok(directory.to_owned())
-}
-
-/// A directory in which Weir ran, without its store and output.
-fn emptied_but_for_plugins(directory: &Path) -> Result<PathBuf> {
-    fs::create_dir_all(directory).context(|| directory.display())?;
-    let store = directory.join("weir-data/store");
-    if store.exists() {
-        fs::remove_dir_all(&store).context(|| store.display())?;
-    }
-    let output = directory.join("out.jsonl");
-    if output.exists() {
-        fs::remove_file(&output).context(|| output.display())?;
-    }
     Ok(directory.to_owned())
 }
 
@@ -122,9 +102,8 @@ fn page(contenders: &[Contender], input: Input, arguments: &BenchArgs) -> String
     format!(
         "{} lines ({lines}) are read from a file; every line is parsed; the {} with \"{}\" are written to a file as JSON \
          lines with timestamp, host, appname, procid and message. Each program ran {} times, in turn; these are medians. \
-         CPU is user and system time of the whole process, its start and end included; \
-         only the compilation of Weir's plugins, once for each of their versions, was done before (the first start below has \
-         it). All outputs had the same number of lines.\n\n\
+         CPU is user and system time of the whole process, its start and end included. All outputs had the same number of \
+         lines.\n\n\
          {table}\n\n\
          The settings are in `deploy/xtask/src/bench/peers.rs`: of those tried, the fastest that parse every line and lose \
          nothing (syslog-ng: one thread, flow control; rsyslog: a direct queue, mmnormalize). Weir commits with fsync before \

@@ -83,7 +83,7 @@ fn page(ours: &Samples, theirs: &Samples, peer: &str) -> String {
     let table = report::table(&["", "weir", peer, "ratio"], &rows);
     format!(
         "The job of the section above on a file with one line: the time from the program's start until its output file holds \
-         the record, and the memory two seconds later. The first start of Weir compiles its plugins to machine code; later \
-         starts take that from its data directory.\n\n{table}"
+         the record, and the memory two seconds later. The first start is in an empty directory, the next goes on \
+         from what the first left there.\n\n{table}"
     )
 }

@@ -96,7 +96,7 @@ async fn load(catalog: &Catalog, engine: &Engine, name: &str) -> Result<Plugin, 
     let refused = |error: LoadError| {
         Problem::unavailable("plugin-refused", format!("`{name}` cannot be used as a plugin: {}", error.problem))
     };
-    engine.load(name, found.wasm).await.map_err(refused)
+    engine.load(name, found.code).await.map_err(refused)
 }
 
 fn not_found(catalog: &Catalog, error: CatalogError) -> Problem {
