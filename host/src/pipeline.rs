@@ -167,8 +167,14 @@ impl Task {
     }
 
     /// Opens everything at the last commit and works until an error, the end of the inputs, or the signal to stop.
-    async fn attempt(&self, mut stop: Stop) -> Result<(), Error> {
+    async fn attempt(&self, stop: Stop) -> Result<(), Error> {
         let mut run = self.open().await?;
+        let result = self.work(&mut run, stop).await;
+        run.settle().await;
+        result
+    }
+
+    async fn work(&self, run: &mut Run<'_>, mut stop: Stop) -> Result<(), Error> {
         let mut reading = true;
         loop {
             tokio::select! { biased;
@@ -371,6 +377,16 @@ impl Run<'_> {
         };
         self.commits.push_back(committed.boxed());
         Ok(())
+    }
+
+    /// After an error: waits for the commits that were handed over, which nothing can take back. The task begins again at
+    /// the positions that they leave behind; before, it would do again what they are about to make durable.
+    async fn settle(&mut self) {
+        while let Some(committed) = self.commits.next().await {
+            if let Ok(committed) = committed {
+                self.acknowledge(committed);
+            }
+        }
     }
 
     /// Step 5: lets the source forget what is committed.

@@ -74,10 +74,14 @@ fn equal(what: &str, got: &[String], expected: &[String]) -> Found {
 
 /// The same records, in whatever order.
 fn same(what: &str, got: impl Iterator<Item = String>, expected: impl Iterator<Item = String>) -> Found {
-    let (mut got, mut expected): (Vec<_>, Vec<_>) = (got.collect(), expected.collect());
-    got.sort();
-    expected.sort();
-    equal(what, &got, &expected)
+    let mut difference: BTreeMap<String, i64> = BTreeMap::new();
+    got.for_each(|record| *difference.entry(record).or_default() += 1);
+    expected.for_each(|record| *difference.entry(record).or_default() -= 1);
+    difference.retain(|_, count| *count != 0);
+    match difference.is_empty() {
+        true => Ok(()),
+        false => Err(format!("{what}: too many (1, 2, ...) or too few (-1, -2, ...) of these: {difference:?}")),
+    }
 }
 
 fn number(value: &str) -> u64 {

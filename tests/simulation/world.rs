@@ -277,6 +277,9 @@ impl Appliance {
         if world.fault(30) {
             tokio::spawn(break_store(world.clone()));
         }
+        if world.fault(30) {
+            world.store().slow_down(Duration::from_millis(world.rng.below(1_000)));
+        }
         let mut work = Vec::new();
         let pushing = wires.writers["pushes"].join();
         let (to_intake, requests) = Intake::channel();

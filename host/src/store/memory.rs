@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -40,6 +41,8 @@ struct Contents {
     /// The current opening had a failed commit: as the embedded store, it refuses everything.
     failed: bool,
     fail_next: Option<Failure>,
+    /// How long a commit takes before it is applied.
+    commit_time: Duration,
     commits: u64,
     streams: BTreeMap<StreamName, Stream>,
     positions: BTreeMap<PositionKey, Position>,
@@ -71,12 +74,18 @@ impl MemoryStore {
         contents.opening += 1;
         contents.failed = false;
         contents.fail_next = None;
+        contents.commit_time = Duration::ZERO;
         MemoryStore { contents: self.contents.clone(), opening: contents.opening }
     }
 
     /// Makes the next commit fail. As with a disk, nothing works after it until [`MemoryStore::reopen`].
     pub fn fail_next(&self, failure: Failure) {
         self.lock().fail_next = Some(failure);
+    }
+
+    /// Makes commits take so long, as on a slow disk, until [`MemoryStore::reopen`].
+    pub fn slow_down(&self, commit_time: Duration) {
+        self.lock().commit_time = commit_time;
     }
 
     /// How many groups were committed since the contents were made.
@@ -235,6 +244,10 @@ impl Store for MemoryStore {
     }
 
     async fn commit(&self, group: &[Changes], now: Timestamp) -> Result<Vec<Appended>, Error> {
+        let commit_time = self.open()?.commit_time;
+        if !commit_time.is_zero() {
+            tokio::time::sleep(commit_time).await;
+        }
         let mut contents = self.open()?;
         group.iter().try_for_each(|changes| contents.check(changes))?;
         let failure = contents.fail_next.take();
