@@ -17,7 +17,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use super::catalog::PLUGIN_BYTES_MAX;
-use super::engine::Code;
+use super::engine::{Code, MachineCode};
 
 /// The program that runs, whatever happened to the file's name since it was started.
 const THIS_PROGRAM: &str = "/proc/self/exe";
@@ -71,12 +71,34 @@ impl Bundle {
     }
 
     /// The plugin of this name; `None` where there is none.
-    pub fn read(&self, name: &str) -> io::Result<Option<Code>> {
+    pub fn read(self: &Arc<Self>, name: &str) -> io::Result<Option<Code>> {
+        let wasm = self.entry(&format!("{name}.wasm"), PLUGIN_BYTES_MAX)?;
+        let machine_code = MachineCode::Carried(self.clone(), name.to_owned());
+        Ok(wasm.map(|wasm| Code { wasm: wasm.into(), machine_code: Some(machine_code) }))
+    }
+
+    /// The machine code of a plugin.
+    pub(super) fn machine_code(&self, name: &str) -> io::Result<Vec<u8>> {
+        let machine_code = self.entry(&format!("{name}.cwasm"), CODE_BYTES_MAX)?;
+        machine_code.ok_or_else(|| io::Error::other("the program carries none of it"))
+    }
+
+    /// The content of a file of the archive, which has to match its checksum.
+    fn entry(&self, name: &str, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
         let Some(archive) = &self.archive else { return Ok(None) };
         let mut archive = archive.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(wasm) = entry(&mut archive, &format!("{name}.wasm"), PLUGIN_BYTES_MAX)? else { return Ok(None) };
-        let machine_code = entry(&mut archive, &format!("{name}.cwasm"), CODE_BYTES_MAX)?;
-        Ok(Some(Code { wasm: wasm.into(), machine_code }))
+        let file = match archive.by_name(name) {
+            Ok(file) => file,
+            Err(ZipError::FileNotFound) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let size = file.size();
+        if size > bytes_max {
+            return Err(io::Error::other(format!("{name}: {size} bytes, more than a plugin may have")));
+        }
+        let mut bytes = Vec::with_capacity(size as usize);
+        file.take(bytes_max).read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
     }
 
     /// Where the program ends and the archive begins.
@@ -92,22 +114,6 @@ impl std::fmt::Debug for Bundle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Bundle").field("program", &self.program).field("names", &self.names()).finish_non_exhaustive()
     }
-}
-
-/// The content of a file of the archive, which has to match its checksum.
-fn entry(archive: &mut ZipArchive<BufReader<File>>, name: &str, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
-    let file = match archive.by_name(name) {
-        Ok(file) => file,
-        Err(ZipError::FileNotFound) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let size = file.size();
-    if size > bytes_max {
-        return Err(io::Error::other(format!("{name}: {size} bytes, more than a plugin may have")));
-    }
-    let mut bytes = Vec::with_capacity(size as usize);
-    file.take(bytes_max).read_to_end(&mut bytes)?;
-    Ok(Some(bytes))
 }
 
 /// Writes a program that carries these plugins, each with its machine code, and none that `program` carried. A file that
@@ -137,7 +143,7 @@ fn write_new(program: &Bundle, plugins: &[(String, Code)], path: &Path) -> io::R
         archive.write_all(&code.wasm)?;
         if let Some(machine_code) = &code.machine_code {
             archive.start_file(format!("{name}.cwasm"), options)?;
-            archive.write_all(machine_code)?;
+            archive.write_all(&machine_code.bytes()?)?;
         }
     }
     out.write_all(archive.finish()?.get_ref())?;
@@ -151,17 +157,18 @@ mod tests {
     use super::*;
 
     fn code(wasm: &[u8], machine_code: Option<&[u8]>) -> Code {
-        Code { wasm: wasm.to_vec().into(), machine_code: machine_code.map(<[u8]>::to_vec) }
+        let machine_code = machine_code.map(|bytes| MachineCode::Made(bytes.into()));
+        Code { wasm: wasm.to_vec().into(), machine_code }
     }
 
-    fn written(directory: &Path, plugins: &[(&str, Code)]) -> Bundle {
+    fn written(directory: &Path, plugins: &[(&str, Code)]) -> Arc<Bundle> {
         let (program, output) = (directory.join("program"), directory.join("bundled"));
         if !program.exists() {
             fs::write(&program, "the program").unwrap();
         }
         let plugins: Vec<_> = plugins.iter().map(|(name, code)| ((*name).to_owned(), code.clone())).collect();
         write(&Bundle::open(&program).unwrap(), &plugins, &output).unwrap();
-        Bundle::open(&output).unwrap()
+        Arc::new(Bundle::open(&output).unwrap())
     }
 
     #[test]
@@ -169,9 +176,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let bundle = written(directory.path(), &[("a", code(b"A", Some(b"machine"))), ("b.c", code(b"BC", None))]);
         assert_eq!(bundle.names(), ["a".to_owned(), "b.c".to_owned()].into());
-        assert_eq!(bundle.read("a").unwrap(), Some(code(b"A", Some(b"machine"))));
-        assert_eq!(bundle.read("b.c").unwrap(), Some(code(b"BC", None)));
-        assert_eq!(bundle.read("b").unwrap(), None);
+        let read = |name: &str| {
+            let code = bundle.read(name).unwrap()?;
+            Some((code.wasm.to_vec(), code.machine_code.unwrap().bytes().ok().map(|bytes| bytes.to_vec())))
+        };
+        assert_eq!(read("a"), Some((b"A".to_vec(), Some(b"machine".to_vec()))));
+        assert_eq!(read("b.c"), Some((b"BC".to_vec(), None)));
+        assert_eq!(read("b"), None);
         let bytes = fs::read(bundle.program()).unwrap();
         assert!(bytes.starts_with(b"the program"));
         assert_eq!(fs::metadata(bundle.program()).unwrap().permissions().mode() & 0o111, 0o111, "it is no program");
@@ -196,8 +207,8 @@ mod tests {
         for content in ["", "short", &"x".repeat(200_000)] {
             let program = directory.path().join("program");
             fs::write(&program, content).unwrap();
-            let bundle = Bundle::open(&program).unwrap();
-            assert_eq!((bundle.names(), bundle.read("a").unwrap()), (BTreeSet::new(), None));
+            let bundle = Arc::new(Bundle::open(&program).unwrap());
+            assert!(bundle.names().is_empty() && bundle.read("a").unwrap().is_none());
         }
         assert!(Bundle::open(&directory.path().join("missing")).is_err());
     }
@@ -210,7 +221,7 @@ mod tests {
         let mut bytes = fs::read(bundle.program()).unwrap();
         bytes[1_000] ^= 1;
         fs::write(bundle.program(), bytes).unwrap();
-        let bundle = Bundle::open(bundle.program()).unwrap();
+        let bundle = Arc::new(Bundle::open(bundle.program()).unwrap());
         assert_eq!(bundle.names().len(), 1);
         assert!(bundle.read("a").is_err());
     }

@@ -3,10 +3,11 @@
 //! What lies here is native code that the process will run, so nothing is trusted for being there: the directory and the
 //! file must be ours alone, and the content must be what was written under this key. Anything else is passed over and
 //! compiled anew. Whoever can write as this user can replace the binary itself, so a hash is enough and a signature
-//! would add nothing. Knows nothing of what a component does.
+//! would add nothing. Code is mapped from its file and not read, so that only what runs takes memory. Knows nothing of
+//! what a component does.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,9 +19,9 @@ use blake3::Hash;
 const FILES_MAX: usize = 64;
 /// A larger file is no compiled plugin.
 const FILE_BYTES_MAX: u64 = 1 << 30;
-const MAGIC: &[u8; 16] = b"weir cwasm v1\0\0\n";
+const MAGIC: &[u8; 16] = b"weir cwasm v2\0\0\n";
 const SUFFIX: &str = "cwasm";
-const HEADER_BYTES: usize = MAGIC.len() + 2 * blake3::OUT_LEN;
+const TRAILER_BYTES: usize = MAGIC.len() + 2 * blake3::OUT_LEN;
 
 /// A directory of compiled plugins. Also knows the settings of the compiler, which are part of every key.
 #[derive(Debug)]
@@ -46,28 +47,37 @@ impl Cache {
         Key(hasher.finalize())
     }
 
-    /// The compiled plugin, where it is there and is what was written. `Err`: something is there that is not.
-    ///
-    /// It is read and not mapped, so what was checked is what will run, whatever happens to the file.
-    pub(super) fn read(&self, key: Key) -> io::Result<Option<Vec<u8>>> {
-        match self.read_file(&self.path(key)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-            Ok(bytes) => match payload(&bytes, key) {
-                Some(payload) => Ok(Some(payload.to_vec())),
-                None => Err(io::Error::other("the file is damaged or belongs to something else")),
-            },
+    /// The file of a compiled plugin, where it is there and holds what was written: the machine code, and behind it what
+    /// it was checked by. `Err`: something is there that is not.
+    pub(super) fn find(&self, key: Key) -> io::Result<Option<File>> {
+        let mut file = match self.open(&self.path(key)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        if verify(&mut file, key)? {
+            return Ok(Some(file));
         }
+        Err(io::Error::other("the file is damaged or belongs to something else"))
+    }
+
+    /// The machine code of a compiled plugin; as [`Cache::find`].
+    pub(super) fn read(&self, key: Key) -> io::Result<Option<Vec<u8>>> {
+        let Some(mut file) = self.find(key)? else { return Ok(None) };
+        file.rewind()?;
+        let mut bytes = Vec::with_capacity(file.metadata()?.len() as usize);
+        file.read_to_end(&mut bytes)?;
+        bytes.truncate(bytes.len().saturating_sub(TRAILER_BYTES));
+        Ok(Some(bytes))
     }
 
     /// Keeps a compiled plugin.
-    pub(super) fn write(&self, key: Key, payload: &[u8]) -> io::Result<()> {
+    pub(super) fn write(&self, key: Key, machine_code: &[u8]) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
         check_owner(&fs::metadata(&self.directory)?)?;
         self.make_room()?;
         let path = self.path(key);
         let temporary = self.directory.join(temporary_name());
-        let written = write_new(&temporary, key, payload).and_then(|()| fs::rename(&temporary, &path));
+        let written = write_new(&temporary, key, machine_code).and_then(|()| fs::rename(&temporary, &path));
         if written.is_err() {
             let _ = fs::remove_file(&temporary); // It may never have come to be; the first error is the one that counts.
         }
@@ -79,7 +89,7 @@ impl Cache {
         self.directory.join(key.0.to_hex().as_str()).with_extension(SUFFIX)
     }
 
-    fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {
+    fn open(&self, path: &Path) -> io::Result<File> {
         check_owner(&fs::metadata(&self.directory)?)?;
         let no_follow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
         let file = OpenOptions::new().read(true).custom_flags(no_follow).open(path)?;
@@ -88,9 +98,7 @@ impl Cache {
         if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
             return Err(io::Error::other("not a file of a compiled plugin"));
         }
-        let mut bytes = Vec::with_capacity(metadata.len() as usize);
-        file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        Ok(file)
     }
 
     /// Removes the oldest files until one more fits.
@@ -115,18 +123,25 @@ fn temporary_name() -> String {
 }
 
 /// A crash may leave it half written under its own name: no fsync, as the hash will tell.
-fn write_new(path: &Path, key: Key, payload: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, key: Key, machine_code: &[u8]) -> io::Result<()> {
     let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(MAGIC)?;
-    file.write_all(key.0.as_bytes())?;
-    file.write_all(blake3::hash(payload).as_bytes())?;
-    file.write_all(payload)
+    file.write_all(machine_code)?;
+    file.write_all(&trailer(key, &blake3::hash(machine_code)))
 }
 
-fn payload(bytes: &[u8], key: Key) -> Option<&[u8]> {
-    let (header, payload) = bytes.split_at_checked(HEADER_BYTES)?;
-    let expected = [MAGIC.as_slice(), key.0.as_bytes(), blake3::hash(payload).as_bytes()].concat();
-    (header == expected).then_some(payload)
+/// What stands behind the machine code, which itself has to begin where the file does: it is mapped from there.
+fn trailer(key: Key, content: &Hash) -> Vec<u8> {
+    [key.0.as_bytes(), content.as_bytes(), MAGIC.as_slice()].concat()
+}
+
+/// Whether a file ends with the trailer of its content under this key. Read in small pieces: it may be large.
+fn verify(file: &mut File, key: Key) -> io::Result<bool> {
+    let Some(code_bytes) = file.metadata()?.len().checked_sub(TRAILER_BYTES as u64) else { return Ok(false) };
+    let mut hasher = blake3::Hasher::new();
+    io::copy(&mut (&mut *file).take(code_bytes), &mut hasher)?;
+    let mut found = Vec::with_capacity(TRAILER_BYTES);
+    file.take(TRAILER_BYTES as u64).read_to_end(&mut found)?;
+    Ok(found == trailer(key, &hasher.finalize()))
 }
 
 fn check_owner(metadata: &fs::Metadata) -> io::Result<()> {

@@ -4,7 +4,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fs::File;
 use std::hash::{Hash as _, Hasher};
+use std::io;
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Weak};
@@ -14,6 +17,7 @@ use tokio::sync::Mutex;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Inlining, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
+use super::bundle::Bundle;
 use super::cache::Cache;
 use super::limits::{CALL_STACK_BYTES, PARTS_MAX, STACK_BYTES_MAX, State, TABLE_ELEMENTS_MAX, TICK, Ticks, link_log};
 use super::load::{Compiled, LoadError, Plugin, Problem, check_kind};
@@ -33,13 +37,31 @@ const WARM_SLOTS_MAX: u32 = 16;
 pub struct EngineError(pub(super) String);
 
 /// The code of a plugin.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Code {
     /// The component.
     pub wasm: Cow<'static, [u8]>,
     /// Machine code that a [`super::precompile::Precompiler`] made of it. It is run as it is: only what a bundle or a
     /// compiler gave may stand here.
-    pub(super) machine_code: Option<Vec<u8>>,
+    pub(super) machine_code: Option<MachineCode>,
+}
+
+/// Machine code that was made before.
+#[derive(Debug, Clone)]
+pub(super) enum MachineCode {
+    /// Just made.
+    Made(Arc<[u8]>),
+    /// Of the plugin with this name in a bundle, from which it is not taken before it is needed.
+    Carried(Arc<Bundle>, String),
+}
+
+impl MachineCode {
+    pub(super) fn bytes(&self) -> io::Result<Cow<'_, [u8]>> {
+        match self {
+            MachineCode::Made(bytes) => Ok(Cow::Borrowed(bytes)),
+            MachineCode::Carried(bundle, name) => bundle.machine_code(name).map(Cow::Owned),
+        }
+    }
 }
 
 impl<T: Into<Cow<'static, [u8]>>> From<T> for Code {
@@ -78,8 +100,8 @@ impl Engine {
         Ok(Engine(Arc::new(EngineInner { wasmtime, linker, cache, ticks, loaded, _ticker: ticker })))
     }
 
-    /// Makes a plugin of its code: of the machine code that came with it, of what the cache has, or compiled on a thread of
-    /// its own. `name` is for errors.
+    /// Makes a plugin of its code: of what the cache has, of machine code that came with it, or compiled on a thread of its
+    /// own. `name` is for errors.
     pub async fn load(&self, name: &str, code: impl Into<Code>) -> Result<Plugin, LoadError> {
         let refused = |problem| LoadError { plugin: name.to_owned(), problem };
         let code = code.into();
@@ -116,22 +138,14 @@ impl Engine {
     }
 
     fn find_or_compile(&self, name: &str, code: Code, hash: Hash) -> Result<(Component, bool), Problem> {
-        let carried = code.machine_code.and_then(|machine_code| {
-            let passed_over = |error: &wasmtime::Error| {
-                tracing::info!(plugin = name, "its machine code is not for this machine, so it is compiled: {error:#}");
-            };
-            self.map(&machine_code).inspect_err(passed_over).ok()
-        });
-        if let Some(component) = carried.or_else(|| self.read_cache(name, &hash)) {
+        if let Some(component) = self.read_cache(name, &hash).or_else(|| self.take_carried(name, &code, &hash)) {
             return Ok((component, true));
         }
         let component = Component::from_binary(&self.0.wasmtime, &code.wasm)
             .map_err(|error| Problem::Invalid(error.root_cause().to_string()))?;
-        if let Some(cache) = &self.0.cache {
+        if self.0.cache.is_some() {
             let machine_code = component.serialize().map_err(|error| Problem::Invalid(format!("{error:#}")))?;
-            if let Err(error) = cache.write(cache.key(&hash), &machine_code) {
-                tracing::warn!(plugin = name, "the compiled plugin cannot be kept for the next start: {error}");
-            }
+            self.write_cache(name, &hash, &machine_code);
         }
         Ok((component, false))
     }
@@ -142,19 +156,46 @@ impl Engine {
         let passed_over = |error: &dyn std::fmt::Display| {
             tracing::warn!(plugin = name, file = %cache.path(key).display(), "compiled again: {error}");
         };
-        let machine_code = cache.read(key).inspect_err(|error| passed_over(error)).ok()??;
-        self.map(&machine_code).inspect_err(|error| passed_over(error)).ok()
+        let file = cache.find(key).inspect_err(|error| passed_over(error)).ok()??;
+        self.map(&file).inspect_err(|error| passed_over(error)).ok()
     }
 
-    /// Makes machine code executable.
-    fn map(&self, machine_code: &[u8]) -> wasmtime::Result<Component> {
-        // SAFETY: wasmtime asks that these bytes were made by `Component::serialize` or `precompile_component`. They come
-        // from the program's own file, or from the cache, which gives back only what its hash says was written under this
-        // key, and only from a file and a directory that no other user can write to. Wasmtime itself checks that they were
-        // made by its version, for these settings, and for a processor that can do no more than this one.
+    /// The component of machine code that came with it. Where there is a cache it goes there and is mapped from there: it
+    /// is large, and little of it ever runs.
+    fn take_carried(&self, name: &str, code: &Code, hash: &Hash) -> Option<Component> {
+        let passed_over = |error: &dyn std::fmt::Display| {
+            tracing::info!(plugin = name, "its machine code is not for this machine, so it is compiled: {error}");
+        };
+        let machine_code = code.machine_code.as_ref()?.bytes().inspect_err(|error| passed_over(error)).ok()?;
+        if self.write_cache(name, hash, &machine_code) {
+            return self.read_cache(name, hash);
+        }
+        // SAFETY: as in `map`; these bytes come from the program's own file, or from the compiler in this process.
+        #[allow(unsafe_code)]
+        let component = unsafe { Component::deserialize(&self.0.wasmtime, &machine_code) };
+        component.inspect_err(|error| passed_over(&format_args!("{error:#}"))).ok()
+    }
+
+    /// Keeps machine code for the next start. Returns whether it could: there is a cache, and it took it.
+    fn write_cache(&self, name: &str, hash: &Hash, machine_code: &[u8]) -> bool {
+        let Some(cache) = &self.0.cache else { return false };
+        let told = |error: &io::Error| {
+            tracing::warn!(plugin = name, "the compiled plugin cannot be kept for the next start: {error}");
+        };
+        cache.write(cache.key(hash), machine_code).inspect_err(told).is_ok()
+    }
+
+    /// Makes the machine code of a file of the cache executable.
+    fn map(&self, file: &File) -> wasmtime::Result<Component> {
+        // The file that was checked, and not the one that may be at its path by now.
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        // SAFETY: wasmtime asks that these bytes were made by `Component::serialize` or `precompile_component`, and that
+        // nobody changes them. The cache gives only a file that holds what its hash says was written under this key, that
+        // no other user can write to, and that we never write to again. Wasmtime itself checks that the code was made by
+        // its version, for these settings, and for a processor that can do no more than this one.
         #[allow(unsafe_code)]
         unsafe {
-            Component::deserialize(&self.0.wasmtime, machine_code)
+            Component::deserialize_file(&self.0.wasmtime, path)
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::cache::Cache;
-use super::engine::{Code, EngineError, settings, settings_hash};
+use super::engine::{Code, EngineError, MachineCode, settings, settings_hash};
 use super::load::{LoadError, Problem, check_kind};
 
 /// What the code may use of an x86-64 processor: level 3 of its psABI, which servers have had since 2013 to 2017. A
@@ -66,7 +66,7 @@ impl Precompiler {
                 machine_code
             }
         };
-        Ok(Code { wasm: wasm.into(), machine_code: Some(machine_code) })
+        Ok(Code { wasm: wasm.into(), machine_code: Some(MachineCode::Made(machine_code.into())) })
     }
 
     fn precompile(&self, name: &str, wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
@@ -81,30 +81,49 @@ impl Precompiler {
 mod tests {
     use super::*;
     use crate::plugin::Engine;
+    use std::path::Path;
 
     /// The smallest component: the magic, version 13, layer 1.
     const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
 
-    async fn is_precompiled(code: Code) -> bool {
+    async fn is_precompiled(code: Code, cache: Option<PathBuf>) -> bool {
         let hash = blake3::hash(&code.wasm);
-        Engine::new(None).unwrap().component("empty", code, hash).await.unwrap().1
+        Engine::new(cache).unwrap().component("empty", code, hash).await.unwrap().1
+    }
+
+    fn files(directory: &Path) -> usize {
+        std::fs::read_dir(directory).map_or(0, |files| files.count())
     }
 
     #[tokio::test]
     async fn its_machine_code_is_run_and_compiled_once() {
         let directory = tempfile::tempdir().unwrap();
         let cache = directory.path().join("cache");
-        let code = Precompiler::new(Some(cache.clone())).unwrap().compile("empty", EMPTY.to_vec()).unwrap();
-        assert!(is_precompiled(code.clone()).await);
-        assert_eq!(Precompiler::new(Some(cache.clone())).unwrap().compile("empty", EMPTY.to_vec()).unwrap(), code);
-        assert_eq!(std::fs::read_dir(cache).unwrap().count(), 1);
+        let compile = || Precompiler::new(Some(cache.clone())).unwrap().compile("empty", EMPTY.to_vec()).unwrap();
+        let (first, second) = (compile(), compile());
+        assert_eq!(files(&cache), 1);
+        assert_eq!(
+            second.machine_code.unwrap().bytes().unwrap(),
+            first.machine_code.as_ref().unwrap().bytes().unwrap()
+        );
+        assert!(is_precompiled(first, None).await);
+    }
+
+    #[tokio::test]
+    async fn machine_code_that_came_along_is_mapped_from_the_cache() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = directory.path().join("cache");
+        let code = Precompiler::new(None).unwrap().compile("empty", EMPTY.to_vec()).unwrap();
+        assert!(is_precompiled(code, Some(cache.clone())).await);
+        assert_eq!(files(&cache), 1);
+        assert!(is_precompiled(EMPTY.into(), Some(cache)).await);
     }
 
     #[tokio::test]
     async fn machine_code_that_does_not_fit_is_passed_over() {
         for machine_code in [b"".as_slice(), b"\x7fELF", &[0; 4096]] {
-            let code = Code { wasm: EMPTY.into(), machine_code: Some(machine_code.to_vec()) };
-            assert!(!is_precompiled(code).await);
+            let machine_code = Some(MachineCode::Made(machine_code.into()));
+            assert!(!is_precompiled(Code { wasm: EMPTY.into(), machine_code }, None).await);
         }
     }
 
