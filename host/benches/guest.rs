@@ -20,6 +20,7 @@ use weir_passthrough::Passthrough;
 use weir_plugin::Transform;
 use weir_plugin::bindings::types;
 use weir_plugin::transform::Slot;
+use weir_sql::plugin::Sql;
 use weir_syslog_parser::SyslogParser;
 
 const RECORDS: u32 = 1_000;
@@ -113,6 +114,27 @@ fn parse(criterion: &mut Criterion) {
     compare::<SyslogParser>(criterion, "sandbox: parse", &path, &serde_json::json!({}), &lines());
 }
 
+/// What the parser makes of the lines.
+fn parsed() -> Batch {
+    let mut batch = Batch::default();
+    for n in 0..RECORDS {
+        let line = line(n);
+        let message = line.split("]: ").nth(1).unwrap_or_default().trim_end();
+        let value = format!(
+            r#"{{"timestamp":{RECEIVED},"host":"gate","appname":"sshd","procid":{},"message":"{message}"}}"#,
+            24_000 + n
+        );
+        batch.push(&Record::of(value.as_bytes(), Timestamp(RECEIVED)));
+    }
+    batch
+}
+
+fn sql_filter(criterion: &mut Criterion) {
+    let path = component("WEIR_STOCK_PLUGINS", "sql");
+    let config = serde_json::json!({ "statement": "SELECT * FROM input WHERE message LIKE '%Invalid user%'" });
+    compare::<Sql>(criterion, "sandbox: SQL filter", &path, &config, &parsed());
+}
+
 fn filter(criterion: &mut Criterion) {
     let path = component("WEIR_TEST_PLUGINS", "grep");
     let config = serde_json::json!({ "needle": "Invalid user" });
@@ -125,5 +147,5 @@ fn boundary(criterion: &mut Criterion) {
     compare::<Passthrough>(criterion, "sandbox: boundary", &path, &serde_json::json!({}), &batch);
 }
 
-criterion_group!(benches, boundary, filter, parse);
+criterion_group!(benches, boundary, filter, sql_filter, parse);
 criterion_main!(benches);

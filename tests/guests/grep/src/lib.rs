@@ -1,5 +1,6 @@
 //! A test plugin: keeps the records whose value contains a text, and filters out the others.
 
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use weir_plugin::{ConfigError, Context, Output, Record, Result, Transform};
 
@@ -13,17 +14,17 @@ pub struct Config {
 
 /// Keeps the records that contain the needle.
 #[derive(Debug)]
-pub struct Grep(Config);
+pub struct Grep(Finder<'static>);
 
 impl Transform for Grep {
     type Config = Config;
 
     fn new(config: Config, _: &Context) -> Result<Self, ConfigError> {
-        Ok(Grep(config))
+        Ok(Grep(Finder::new(&config.needle).into_owned()))
     }
 
     fn process(&mut self, record: Record<'_>, out: &mut Output<'_>) -> Result<()> {
-        if record.text()?.contains(&self.0.needle) {
+        if self.0.find(record.text()?.as_bytes()).is_some() {
             out.keep(record);
         }
         Ok(())
