@@ -72,33 +72,37 @@ impl Bundle {
 
     /// The plugin of this name; `None` where there is none.
     pub fn read(self: &Arc<Self>, name: &str) -> io::Result<Option<Code>> {
-        let wasm = self.entry(&format!("{name}.wasm"), PLUGIN_BYTES_MAX)?;
+        let mut wasm = Vec::new();
+        if !self.copy(&format!("{name}.wasm"), PLUGIN_BYTES_MAX, &mut wasm)? {
+            return Ok(None);
+        }
         let machine_code = MachineCode::Carried(self.clone(), name.to_owned());
-        Ok(wasm.map(|wasm| Code { wasm: wasm.into(), machine_code: Some(machine_code) }))
+        Ok(Some(Code { wasm: wasm.into(), machine_code: Some(machine_code) }))
     }
 
-    /// The machine code of a plugin.
-    pub(super) fn machine_code(&self, name: &str) -> io::Result<Vec<u8>> {
-        let machine_code = self.entry(&format!("{name}.cwasm"), CODE_BYTES_MAX)?;
-        machine_code.ok_or_else(|| io::Error::other("the program carries none of it"))
+    /// Writes the machine code of a plugin, in pieces.
+    pub(super) fn write_machine_code(&self, name: &str, out: &mut dyn Write) -> io::Result<()> {
+        match self.copy(&format!("{name}.cwasm"), CODE_BYTES_MAX, out)? {
+            true => Ok(()),
+            false => Err(io::Error::other("the program carries none of it")),
+        }
     }
 
-    /// The content of a file of the archive, which has to match its checksum.
-    fn entry(&self, name: &str, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
-        let Some(archive) = &self.archive else { return Ok(None) };
+    /// Copies a file of the archive, which has to match its checksum. Returns whether there is such a file.
+    fn copy(&self, name: &str, bytes_max: u64, out: &mut dyn Write) -> io::Result<bool> {
+        let Some(archive) = &self.archive else { return Ok(false) };
         let mut archive = archive.lock().unwrap_or_else(PoisonError::into_inner);
         let file = match archive.by_name(name) {
             Ok(file) => file,
-            Err(ZipError::FileNotFound) => return Ok(None),
+            Err(ZipError::FileNotFound) => return Ok(false),
             Err(error) => return Err(error.into()),
         };
         let size = file.size();
         if size > bytes_max {
             return Err(io::Error::other(format!("{name}: {size} bytes, more than a plugin may have")));
         }
-        let mut bytes = Vec::with_capacity(size as usize);
-        file.take(bytes_max).read_to_end(&mut bytes)?;
-        Ok(Some(bytes))
+        io::copy(&mut file.take(bytes_max), out)?;
+        Ok(true)
     }
 
     /// Where the program ends and the archive begins.
@@ -143,7 +147,7 @@ fn write_new(program: &Bundle, plugins: &[(String, Code)], path: &Path) -> io::R
         archive.write_all(&code.wasm)?;
         if let Some(machine_code) = &code.machine_code {
             archive.start_file(format!("{name}.cwasm"), options)?;
-            archive.write_all(&machine_code.bytes()?)?;
+            machine_code.write_to(&mut archive)?;
         }
     }
     out.write_all(archive.finish()?.get_ref())?;
@@ -178,7 +182,7 @@ mod tests {
         assert_eq!(bundle.names(), ["a".to_owned(), "b.c".to_owned()].into());
         let read = |name: &str| {
             let code = bundle.read(name).unwrap()?;
-            Some((code.wasm.to_vec(), code.machine_code.unwrap().bytes().ok().map(|bytes| bytes.to_vec())))
+            Some((code.wasm.to_vec(), code.machine_code.unwrap().bytes().ok()))
         };
         assert_eq!(read("a"), Some((b"A".to_vec(), Some(b"machine".to_vec()))));
         assert_eq!(read("b.c"), Some((b"BC".to_vec(), None)));

@@ -70,14 +70,14 @@ impl Cache {
         Ok(Some(bytes))
     }
 
-    /// Keeps a compiled plugin.
-    pub(super) fn write(&self, key: Key, machine_code: &[u8]) -> io::Result<()> {
+    /// Keeps a compiled plugin. `fill` writes its machine code, in pieces: it is never held as a whole.
+    pub(super) fn write(&self, key: Key, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
         check_owner(&fs::metadata(&self.directory)?)?;
         self.make_room()?;
         let path = self.path(key);
         let temporary = self.directory.join(temporary_name());
-        let written = write_new(&temporary, key, machine_code).and_then(|()| fs::rename(&temporary, &path));
+        let written = write_new(&temporary, key, fill).and_then(|()| fs::rename(&temporary, &path));
         if written.is_err() {
             let _ = fs::remove_file(&temporary); // It may never have come to be; the first error is the one that counts.
         }
@@ -123,10 +123,30 @@ fn temporary_name() -> String {
 }
 
 /// A crash may leave it half written under its own name: no fsync, as the hash will tell.
-fn write_new(path: &Path, key: Key, machine_code: &[u8]) -> io::Result<()> {
-    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(machine_code)?;
-    file.write_all(&trailer(key, &blake3::hash(machine_code)))
+fn write_new(path: &Path, key: Key, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut hashing = Hashing { file, hasher: blake3::Hasher::new() };
+    fill(&mut hashing)?;
+    let Hashing { mut file, hasher } = hashing;
+    file.write_all(&trailer(key, &hasher.finalize()))
+}
+
+/// A file and the hash of what was written to it.
+struct Hashing {
+    file: File,
+    hasher: blake3::Hasher,
+}
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update(bytes.get(..written).unwrap_or(bytes));
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// What stands behind the machine code, which itself has to begin where the file does: it is mapped from there.
@@ -175,7 +195,7 @@ mod tests {
     fn what_is_written_is_read_and_belongs_to_us_alone() {
         let (_directory, cache, key) = cache();
         assert_eq!(cache.read(key).unwrap(), None);
-        cache.write(key, b"code").unwrap();
+        cache.write(key, |out| out.write_all(b"code")).unwrap();
         assert_eq!(cache.read(key).unwrap().as_deref(), Some(b"code".as_slice()));
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
         assert_eq!((mode(&cache.directory), mode(&cache.path(key))), (0o700, 0o600));
@@ -184,7 +204,7 @@ mod tests {
     #[test]
     fn each_damaged_byte_is_noticed() {
         let (_directory, cache, key) = cache();
-        cache.write(key, b"code").unwrap();
+        cache.write(key, |out| out.write_all(b"code")).unwrap();
         let good = fs::read(cache.path(key)).unwrap();
         for at in 0..good.len() {
             let mut bad = good.clone();
@@ -200,7 +220,7 @@ mod tests {
     fn a_file_under_another_key_is_refused() {
         let (_directory, cache, key) = cache();
         let other = cache.key(&blake3::hash(b"other"));
-        cache.write(other, b"code").unwrap();
+        cache.write(other, |out| out.write_all(b"code")).unwrap();
         fs::rename(cache.path(other), cache.path(key)).unwrap();
         assert!(cache.read(key).is_err());
     }
@@ -208,19 +228,19 @@ mod tests {
     #[test]
     fn what_others_may_write_is_refused() {
         let (_directory, cache, key) = cache();
-        cache.write(key, b"code").unwrap();
+        cache.write(key, |out| out.write_all(b"code")).unwrap();
         fs::set_permissions(cache.path(key), fs::Permissions::from_mode(0o620)).unwrap();
         assert_eq!(cache.read(key).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
         fs::set_permissions(cache.path(key), fs::Permissions::from_mode(0o600)).unwrap();
         fs::set_permissions(&cache.directory, fs::Permissions::from_mode(0o777)).unwrap();
         assert_eq!(cache.read(key).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
-        assert_eq!(cache.write(key, b"code").unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(cache.write(key, |out| out.write_all(b"code")).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
     }
 
     #[test]
     fn a_link_is_not_followed() {
         let (directory, cache, key) = cache();
-        cache.write(key, b"code").unwrap();
+        cache.write(key, |out| out.write_all(b"code")).unwrap();
         let elsewhere = directory.path().join("elsewhere");
         fs::rename(cache.path(key), &elsewhere).unwrap();
         std::os::unix::fs::symlink(&elsewhere, cache.path(key)).unwrap();
@@ -231,7 +251,7 @@ mod tests {
     fn the_number_of_files_is_bounded() {
         let (_directory, cache, _) = cache();
         for n in 0..FILES_MAX + 5 {
-            cache.write(cache.key(&blake3::hash(&n.to_le_bytes())), b"code").unwrap();
+            cache.write(cache.key(&blake3::hash(&n.to_le_bytes())), |out| out.write_all(b"code")).unwrap();
         }
         assert_eq!(fs::read_dir(&cache.directory).unwrap().count(), FILES_MAX);
         let newest = cache.key(&blake3::hash(&(FILES_MAX + 4).to_le_bytes()));

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::hash::{Hash as _, Hasher};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -56,11 +56,18 @@ pub(super) enum MachineCode {
 }
 
 impl MachineCode {
-    pub(super) fn bytes(&self) -> io::Result<Cow<'_, [u8]>> {
+    /// Writes it, in pieces.
+    pub(super) fn write_to(&self, out: &mut dyn Write) -> io::Result<()> {
         match self {
-            MachineCode::Made(bytes) => Ok(Cow::Borrowed(bytes)),
-            MachineCode::Carried(bundle, name) => bundle.machine_code(name).map(Cow::Owned),
+            MachineCode::Made(bytes) => out.write_all(bytes),
+            MachineCode::Carried(bundle, name) => bundle.write_machine_code(name, out),
         }
+    }
+
+    pub(super) fn bytes(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.write_to(&mut bytes)?;
+        Ok(bytes)
     }
 }
 
@@ -145,7 +152,7 @@ impl Engine {
             .map_err(|error| Problem::Invalid(error.root_cause().to_string()))?;
         if self.0.cache.is_some() {
             let machine_code = component.serialize().map_err(|error| Problem::Invalid(format!("{error:#}")))?;
-            self.write_cache(name, &hash, &machine_code);
+            self.write_cache(name, &hash, &MachineCode::Made(machine_code.into()));
         }
         Ok((component, false))
     }
@@ -166,10 +173,11 @@ impl Engine {
         let passed_over = |error: &dyn std::fmt::Display| {
             tracing::info!(plugin = name, "its machine code is not for this machine, so it is compiled: {error}");
         };
-        let machine_code = code.machine_code.as_ref()?.bytes().inspect_err(|error| passed_over(error)).ok()?;
-        if self.write_cache(name, hash, &machine_code) {
+        let machine_code = code.machine_code.as_ref()?;
+        if self.write_cache(name, hash, machine_code) {
             return self.read_cache(name, hash);
         }
+        let machine_code = machine_code.bytes().inspect_err(|error| passed_over(error)).ok()?;
         // SAFETY: as in `map`; these bytes come from the program's own file, or from the compiler in this process.
         #[allow(unsafe_code)]
         let component = unsafe { Component::deserialize(&self.0.wasmtime, &machine_code) };
@@ -177,12 +185,12 @@ impl Engine {
     }
 
     /// Keeps machine code for the next start. Returns whether it could: there is a cache, and it took it.
-    fn write_cache(&self, name: &str, hash: &Hash, machine_code: &[u8]) -> bool {
+    fn write_cache(&self, name: &str, hash: &Hash, machine_code: &MachineCode) -> bool {
         let Some(cache) = &self.0.cache else { return false };
         let told = |error: &io::Error| {
             tracing::warn!(plugin = name, "the compiled plugin cannot be kept for the next start: {error}");
         };
-        cache.write(cache.key(hash), machine_code).inspect_err(told).is_ok()
+        cache.write(cache.key(hash), |out| machine_code.write_to(out)).inspect_err(told).is_ok()
     }
 
     /// Makes the machine code of a file of the cache executable.

@@ -59,7 +59,7 @@ impl Precompiler {
             None => {
                 let machine_code = self.precompile(name, &wasm)?;
                 if let Some((cache, key)) = key
-                    && let Err(error) = cache.write(key, &machine_code)
+                    && let Err(error) = cache.write(key, |out| out.write_all(&machine_code))
                 {
                     tracing::warn!(plugin = name, "the compiled plugin cannot be kept for the next time: {error}");
                 }
