@@ -3,6 +3,7 @@
 //! [`step`] is what the pipeline sees: it runs batches through an instance, and when the instance traps it finds the
 //! record to blame. It knows instances only by the two traits here; the simulation has instances of its own.
 
+pub mod bisect;
 pub mod bundle;
 pub mod catalog;
 pub mod engine;

@@ -5,10 +5,10 @@
 //! Knows instances only by their trait.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bisect::Bisection;
 use super::{Answer, Description, Factory, Failure, Instance, Outcome, StartError};
 use crate::record::{Batch, Reject};
 
@@ -73,17 +73,15 @@ impl Step {
     }
 
     async fn bisect(&mut self, input: u32, batch: &Batch) -> Result<Outcome, StartError> {
-        let mut to_try: Vec<Range<usize>> = std::iter::once(0..batch.len()).collect();
+        let mut search = Bisection::of(batch.len());
         let mut parts = Vec::new();
-        while let Some(range) = to_try.pop() {
+        while let Some(range) = search.next_try() {
             let places: Vec<u32> = (range.start as u32..range.end as u32).collect();
             match self.call(input, &batch.slice(range.clone())).await? {
                 Ok(outcome) => parts.push(Part { places, outcome }),
-                Err(failure) if range.len() <= 1 => parts.push(Part { places, outcome: blame(&failure) }),
-                Err(_) => {
-                    let middle = range.start + range.len() / 2;
-                    to_try.push(middle..range.end);
-                    to_try.push(range.start..middle);
+                Err(failure) => {
+                    let culprit = search.failed(range);
+                    parts.extend(culprit.map(|_| Part { places, outcome: blame(&failure) }));
                 }
             }
         }

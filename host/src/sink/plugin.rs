@@ -6,7 +6,6 @@
 //!
 //! Knows instances only by the two traits here; the real ones are those of [`crate::plugin::instance`].
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -15,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::{Confirm, Delivery, Disposition, Error, Sink};
+use crate::plugin::bisect::Bisection;
 use crate::plugin::instance::{SinkFactory, SinkInstance};
 use crate::plugin::{Failure, StartError};
 use crate::record::{Batch, Output, Reject};
@@ -119,22 +119,18 @@ impl Worker {
     }
 
     async fn bisect(&mut self, output: &Output) -> Result<Vec<Reject>, Error> {
-        let mut to_try = vec![Range { start: 0, end: output.records.len() }];
+        let mut search = Bisection::of(output.records.len());
         let mut rejects = Vec::new();
-        while let Some(range) = to_try.pop() {
+        while let Some(range) = search.next_try() {
             let ordinals = output.ordinals.get(range.clone()).unwrap_or_default();
             let first = range.start as u32;
             match self.write(&output.source, &output.records.slice(range.clone()), ordinals).await? {
                 Ok(refused) => {
                     rejects.extend(refused.into_iter().map(|reject| Reject { index: reject.index + first, ..reject }));
                 }
-                Err(failure) if range.len() <= 1 => {
-                    rejects.push(Reject { index: first, reason: failure.to_string(), retriable: false });
-                }
-                Err(_) => {
-                    let middle = range.start + range.len() / 2;
-                    // The first half is on top: records are delivered in order.
-                    to_try.extend([middle..range.end, range.start..middle]);
+                Err(failure) => {
+                    let blamed = |_| Reject { index: first, reason: failure.to_string(), retriable: false };
+                    rejects.extend(search.failed(range).map(blamed));
                 }
             }
         }
