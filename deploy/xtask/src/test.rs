@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every check, in stages that can be run one at a time.
 
+use std::env;
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use crate::error::{Context, Error, Result};
 use crate::plugins::{self, Which};
 use crate::process;
 use crate::say;
+use crate::services::ForTests;
 use crate::structure;
 use crate::tools;
 use crate::workspace::Workspace;
@@ -100,8 +102,12 @@ fn deny(workspace: &Workspace) -> Result<()> {
     process::run(command.args(["--locked", "check", "bans", "licenses", "sources"]))
 }
 
+/// The tests talk to real servers, which run as long as the tests do. They find them, and this program, by two variables.
 fn test(workspace: &Workspace, arguments: &TestArgs) -> Result<()> {
+    let servers = ForTests::up(workspace)?;
     let mut cargo = cargo(workspace);
+    cargo.env("WEIR_SERVICES", &servers.facts);
+    cargo.env("WEIR_XTASK", env::current_exe().context(|| "the path of this program")?);
     if arguments.long {
         for (variable, value) in LONG {
             cargo.env(variable, value);
