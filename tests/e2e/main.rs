@@ -6,4 +6,5 @@
 
 mod crash;
 mod harness;
+mod proxy;
 mod run;
