@@ -49,7 +49,7 @@ enum Stage {
 }
 
 /// What tests that can go on for longer are told: ten times what they do otherwise.
-const LONG: [(&str, &str); 2] = [("WEIR_CRASH_KILLS", "600"), ("WEIR_SIM_SEEDS", "5000")];
+const LONG: [(&str, &str); 3] = [("WEIR_CRASH_KILLS", "600"), ("WEIR_BROKER_KILLS", "400"), ("WEIR_SIM_SEEDS", "5000")];
 
 /// Runs the stages that were asked for, and stops at the first that fails.
 pub fn run(workspace: &Workspace, arguments: &TestArgs) -> Result<()> {
@@ -153,7 +153,11 @@ mod tests {
 
     #[test]
     fn the_variables_for_long_runs_are_those_that_the_tests_read() {
-        let tests = [include_str!("../../../tests/e2e/crash.rs"), include_str!("../../../tests/simulation/main.rs")];
+        let tests = [
+            include_str!("../../../tests/e2e/crash.rs"),
+            include_str!("../../../tests/e2e/brokers/kill.rs"),
+            include_str!("../../../tests/simulation/main.rs"),
+        ];
         for (variable, _) in LONG {
             assert!(tests.iter().any(|text| text.contains(&format!("\"{variable}\""))), "no test reads {variable}");
         }
