@@ -89,7 +89,7 @@ pub struct Running {
 
 impl Running {
     pub fn kill(mut self) {
-        assert!(self.child.try_wait().unwrap().is_none(), "weir ended by itself: {}", self.said());
+        self.assert_runs();
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -108,6 +108,30 @@ impl Running {
             assert!(Instant::now() < deadline, "{what} did not come in {PATIENCE:?}; weir said: {}", self.said());
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Waits until it ends by itself; returns its exit code, or nothing where it did not end in time and was killed.
+    pub fn end_within(mut self, limit: Duration) -> Option<i32> {
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return Some(status.code().expect("weir ended by a signal"));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        None
+    }
+
+    /// Panics where it has ended.
+    pub fn assert_runs(&mut self) {
+        assert!(self.child.try_wait().unwrap().is_none(), "weir ended by itself: {}", self.said());
+    }
+
+    /// The memory that it holds, in bytes.
+    pub fn rss(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
     }
 
     pub fn said(&self) -> String {

@@ -1,9 +1,13 @@
 //! Runs the `weir` command as a user does, and kills it as no user should.
 //!
-//! The program carries the stock plugins that `WEIR_STOCK_PLUGINS` names: `cargo xtask test` builds them and sets it.
+//! The program carries the stock plugins that `WEIR_STOCK_PLUGINS` names; the servers that it talks to are those of
+//! `WEIR_SERVICES`. `cargo xtask test` builds the plugins, starts the servers, and sets both.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
 
+mod brokers;
 mod crash;
 mod harness;
+mod proxy;
 mod run;
+mod services;

@@ -9,6 +9,7 @@ mod error;
 mod plugins;
 mod process;
 mod say;
+mod services;
 mod structure;
 mod test;
 mod toolchain;
@@ -23,6 +24,7 @@ use bench::BenchArgs;
 use build::Profile;
 use error::Result;
 use plugins::Which;
+use services::ServicesArgs;
 use test::TestArgs;
 use workspace::Workspace;
 
@@ -52,6 +54,8 @@ enum Command {
     },
     /// Installs what the tests need and runs every check; stops at the first stage that fails.
     Test(TestArgs),
+    /// Runs real servers on this machine, for tests and to try things out: up, down, kill, start, status.
+    Services(ServicesArgs),
     /// Writes the SDK's bindings anew, after a change in wit/.
     Bindings,
     /// Measures Weir beside its peers and in its parts, and writes tests/bench/README.md.
@@ -79,6 +83,7 @@ fn run(command: Command) -> Result<()> {
             Ok(())
         }
         Command::Test(arguments) => test::run(&workspace, &arguments),
+        Command::Services(arguments) => services::run(&workspace, &arguments),
         Command::Bindings => {
             let mut cargo = process::cargo(&workspace.root);
             process::run(cargo.args(["run", "--quiet", "--package", "weir-bindgen"]))

@@ -16,6 +16,14 @@ pub fn run(command: &mut Command) -> Result<()> {
     if status.success() { Ok(()) } else { Err(Error::new(format_args!("`{shown}` failed: {status}"))) }
 }
 
+/// As [`run`], with the command and what it prints on standard error: for those whose standard output programs read.
+pub fn run_aside(command: &mut Command) -> Result<()> {
+    let shown = show(command);
+    say::aside(format_args!("$ {shown}"));
+    let status = command.stdout(std::io::stderr()).status().context(|| format!("cannot start `{shown}`"))?;
+    if status.success() { Ok(()) } else { Err(Error::new(format_args!("`{shown}` failed: {status}"))) }
+}
+
 /// Runs a command quietly and returns what it printed on standard output.
 pub fn output(command: &mut Command) -> Result<String> {
     let shown = show(command);

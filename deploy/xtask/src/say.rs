@@ -13,6 +13,11 @@ pub fn heading(text: impl Display) {
     line(format_args!("\n{}", bold(&format!("== {text}"))));
 }
 
+/// Prints a line on standard error, for commands whose standard output is read by programs.
+pub fn aside(text: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
 /// Prints an error on standard error.
 pub fn error(text: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "error: {text}");

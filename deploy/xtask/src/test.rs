@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every check, in stages that can be run one at a time.
 
+use std::env;
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use crate::error::{Context, Error, Result};
 use crate::plugins::{self, Which};
 use crate::process;
 use crate::say;
+use crate::services::ForTests;
 use crate::structure;
 use crate::tools;
 use crate::workspace::Workspace;
@@ -47,7 +49,7 @@ enum Stage {
 }
 
 /// What tests that can go on for longer are told: ten times what they do otherwise.
-const LONG: [(&str, &str); 2] = [("WEIR_CRASH_KILLS", "600"), ("WEIR_SIM_SEEDS", "5000")];
+const LONG: [(&str, &str); 3] = [("WEIR_CRASH_KILLS", "600"), ("WEIR_BROKER_KILLS", "400"), ("WEIR_SIM_SEEDS", "5000")];
 
 /// Runs the stages that were asked for, and stops at the first that fails.
 pub fn run(workspace: &Workspace, arguments: &TestArgs) -> Result<()> {
@@ -100,8 +102,12 @@ fn deny(workspace: &Workspace) -> Result<()> {
     process::run(command.args(["--locked", "check", "bans", "licenses", "sources"]))
 }
 
+/// The tests talk to real servers, which run as long as the tests do. They find them, and this program, by two variables.
 fn test(workspace: &Workspace, arguments: &TestArgs) -> Result<()> {
+    let servers = ForTests::up(workspace)?;
     let mut cargo = cargo(workspace);
+    cargo.env("WEIR_SERVICES", &servers.facts);
+    cargo.env("WEIR_XTASK", env::current_exe().context(|| "the path of this program")?);
     if arguments.long {
         for (variable, value) in LONG {
             cargo.env(variable, value);
@@ -147,7 +153,11 @@ mod tests {
 
     #[test]
     fn the_variables_for_long_runs_are_those_that_the_tests_read() {
-        let tests = [include_str!("../../../tests/e2e/crash.rs"), include_str!("../../../tests/simulation/main.rs")];
+        let tests = [
+            include_str!("../../../tests/e2e/crash.rs"),
+            include_str!("../../../tests/e2e/brokers/kill.rs"),
+            include_str!("../../../tests/simulation/main.rs"),
+        ];
         for (variable, _) in LONG {
             assert!(tests.iter().any(|text| text.contains(&format!("\"{variable}\""))), "no test reads {variable}");
         }

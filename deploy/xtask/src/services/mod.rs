@@ -1,0 +1,386 @@
+//! `cargo xtask services`: real servers for tests and for trying things out, as plain processes on 127.0.0.1.
+//!
+//! Everything that a server has lies in its own folder below one directory; ports are picked when it is first brought up and
+//! stay. Each server is a file here that implements [`Service`]. Words for people go to standard error: standard output holds
+//! one JSON object.
+
+mod certificates;
+mod clients;
+mod facts;
+mod kafka;
+mod ports;
+mod processes;
+mod rabbitmq;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::error::{Context, Error, Result};
+use crate::say;
+use crate::workspace::Workspace;
+
+use facts::Fact;
+use ports::Ports;
+use processes::Processes;
+
+/// What a server needs to be ready, after a `kill -9` too.
+const READY_MAX: Duration = Duration::from_secs(120);
+
+/// The longest that a server may take to end by itself.
+const END_MAX: Duration = Duration::from_secs(30);
+
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Written last: a folder without it was left half made.
+const COMPLETE: &str = "complete";
+
+/// The command line of `cargo xtask services`.
+#[derive(Debug, Args)]
+pub struct ServicesArgs {
+    #[command(subcommand)]
+    command: ServicesCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ServicesCommand {
+    /// Installs what is missing, starts servers, and prints where they are as JSON once they are ready.
+    Up {
+        /// Which servers.
+        #[arg(required = true)]
+        names: Vec<Name>,
+        /// The directory for their data [default: services in the target directory].
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// Gives Kafka one more listener, which tells its clients to come to this port of 127.0.0.1: for a proxy that
+        /// listens there. Holds when the server is first brought up.
+        #[arg(long, value_name = "PORT")]
+        advertise: Option<u16>,
+        /// Installs clients that are not Weir's as well: kcat, and Python with pika and confluent-kafka.
+        #[arg(long)]
+        clients: bool,
+    },
+    /// Ends servers and removes their data; all of the directory unless some are named.
+    Down {
+        /// Which servers.
+        names: Vec<Name>,
+        /// The directory for their data [default: services in the target directory].
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
+    /// Ends a server as a crash does, with SIGKILL. Its data stays.
+    Kill {
+        /// Which server.
+        name: Name,
+        /// The directory for its data [default: services in the target directory].
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
+    /// Starts a server again, on the same data and ports, and waits until it is ready.
+    Start {
+        /// Which server.
+        name: Name,
+        /// The directory for its data [default: services in the target directory].
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
+    /// Says which servers run.
+    Status {
+        /// The directory for their data [default: services in the target directory].
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// A server that can be brought up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Name {
+    /// Apache Kafka, one node.
+    Kafka,
+    /// RabbitMQ.
+    Rabbitmq,
+}
+
+/// What is asked for beyond the server itself.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wishes {
+    advertise: Option<u16>,
+}
+
+/// A server: how it is installed, configured and started, and what its users have to know.
+trait Service {
+    /// Installs the programs that are missing.
+    fn install(&self, workspace: &Workspace) -> Result<()>;
+    /// What its ports are for.
+    fn ports(&self) -> &'static [&'static str];
+    /// Writes its configuration into its folder.
+    fn configure(&self, place: &Place) -> Result<()>;
+    /// The command that runs it in the foreground.
+    fn command(&self, place: &Place) -> Result<Command>;
+    /// What its log says once it serves.
+    fn ready(&self) -> &'static str;
+    /// Where and how it is reached.
+    fn facts(&self, place: &Place) -> Result<Vec<Fact>>;
+}
+
+/// The folder of one server.
+struct Place {
+    name: String,
+    dir: PathBuf,
+    cache: PathBuf,
+    ports: Ports,
+}
+
+/// Runs a command of `cargo xtask services`.
+pub fn run(workspace: &Workspace, arguments: &ServicesArgs) -> Result<()> {
+    match &arguments.command {
+        ServicesCommand::Up { names, dir, advertise, clients } => {
+            let directory = directory(workspace, dir.as_deref())?;
+            let wishes = Wishes { advertise: *advertise };
+            say::line(up(workspace, &directory, names, wishes, *clients)?);
+            Ok(())
+        }
+        ServicesCommand::Down { names, dir } => down(workspace, &directory(workspace, dir.as_deref())?, names),
+        ServicesCommand::Kill { name, dir } => kill(&directory(workspace, dir.as_deref())?, *name),
+        ServicesCommand::Start { name, dir } => start(workspace, &directory(workspace, dir.as_deref())?, *name),
+        ServicesCommand::Status { dir } => status(&directory(workspace, dir.as_deref())?),
+    }
+}
+
+/// The servers of a test run: brought up with clean data, taken down when this is dropped.
+pub struct ForTests<'a> {
+    workspace: &'a Workspace,
+    directory: PathBuf,
+    /// The file with what `up` prints.
+    pub facts: PathBuf,
+}
+
+impl<'a> ForTests<'a> {
+    /// Brings all servers up, with the clients that read back what was sent. What an interrupted run left behind is removed.
+    pub fn up(workspace: &'a Workspace) -> Result<Self> {
+        let directory = workspace.target.join("services-test");
+        down(workspace, &directory, &[])?;
+        let facts = directory.join(facts::FILE);
+        let servers = ForTests { workspace, directory, facts };
+        up(workspace, &servers.directory, Name::value_variants(), Wishes::default(), true)?;
+        Ok(servers)
+    }
+}
+
+impl Drop for ForTests<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = down(self.workspace, &self.directory, &[]) {
+            say::error(error);
+        }
+    }
+}
+
+fn directory(workspace: &Workspace, wanted: Option<&Path>) -> Result<PathBuf> {
+    let directory = wanted.map_or_else(|| workspace.target.join("services"), Path::to_owned);
+    std::path::absolute(&directory).context(|| directory.display())
+}
+
+/// Brings servers up, all at once, and returns the JSON that tells where they are.
+fn up(workspace: &Workspace, directory: &Path, names: &[Name], wishes: Wishes, clients: bool) -> Result<String> {
+    let mut started = Vec::new();
+    for name in names {
+        let place = Place::of(workspace, directory, *name);
+        name.service().install(workspace)?;
+        let place = place.prepared(*name, wishes)?;
+        started.push((*name, launch(*name, &place)?, place));
+    }
+    for (name, launched, place) in &started {
+        launched.wait(*name, place)?;
+    }
+    let mut all = Vec::new();
+    for (name, _, place) in &started {
+        all.push(Fact::group(place.name.clone(), name.service().facts(place)?));
+    }
+    if clients {
+        all.push(Fact::group("clients".to_owned(), clients::install(workspace)?));
+    }
+    let json = facts::json(&all);
+    let path = directory.join(facts::FILE);
+    fs::write(&path, &json).context(|| path.display())?;
+    Ok(json)
+}
+
+fn start(workspace: &Workspace, directory: &Path, name: Name) -> Result<()> {
+    let place = Place::of(workspace, directory, name);
+    if !place.dir.join(COMPLETE).is_file() {
+        let hint = "bring it up first: cargo xtask services up";
+        return Err(Error::new(format_args!("{}: nothing is there; {hint} {}", place.dir.display(), place.name)));
+    }
+    let place = place.with_ports()?;
+    launch(name, &place)?.wait(name, &place)
+}
+
+fn kill(directory: &Path, name: Name) -> Result<()> {
+    let processes = Processes::of(&directory.join(name.text()));
+    if processes.running()?.is_empty() {
+        return Err(Error::new(format_args!("{} does not run in {}", name.text(), directory.display())));
+    }
+    processes.kill()
+}
+
+fn down(workspace: &Workspace, directory: &Path, names: &[Name]) -> Result<()> {
+    let names = if names.is_empty() { Name::value_variants() } else { names };
+    let mut begun = Vec::new();
+    for name in names {
+        let place = Place::of(workspace, directory, *name);
+        if place.dir.exists() {
+            Processes::of(&place.dir).terminate()?;
+            begun.push(place);
+        }
+    }
+    for place in begun {
+        Processes::of(&place.dir).end_within(END_MAX)?;
+        fs::remove_dir_all(&place.dir).context(|| place.dir.display())?;
+        say::aside(format_args!("{} is down", place.name));
+    }
+    let facts = directory.join(facts::FILE);
+    if names.len() == Name::value_variants().len() && facts.exists() {
+        fs::remove_file(&facts).context(|| facts.display())?;
+    }
+    Ok(())
+}
+
+fn status(directory: &Path) -> Result<()> {
+    for name in Name::value_variants() {
+        let dir = directory.join(name.text());
+        let running = Processes::of(&dir).running()?;
+        let state = match (running.first(), dir.join(COMPLETE).is_file()) {
+            (Some(pid), _) => format!("runs, process {pid}"),
+            (None, true) => "stopped; its data is there".to_owned(),
+            (None, false) => "not there".to_owned(),
+        };
+        say::line(format_args!("{:<10} {state}", name.text()));
+    }
+    Ok(())
+}
+
+/// A server that was started, and where in its log this start begins.
+struct Launched {
+    begun: Instant,
+    log: PathBuf,
+    log_from: usize,
+}
+
+/// Starts a server, unless it runs already.
+fn launch(name: Name, place: &Place) -> Result<Launched> {
+    let log = place.dir.join("server.log");
+    let processes = Processes::of(&place.dir);
+    let runs = !processes.running()?.is_empty();
+    // Of a server that runs, any start in its log will do; of one that is started, only the next.
+    let log_from = if runs { 0 } else { fs::metadata(&log).map_or(0, |metadata| metadata.len() as usize) };
+    if !runs {
+        processes.start(&mut name.service().command(place)?, &log)?;
+    }
+    Ok(Launched { begun: Instant::now(), log, log_from })
+}
+
+impl Launched {
+    /// Waits until the server says that it is ready.
+    fn wait(&self, name: Name, place: &Place) -> Result<()> {
+        let processes = Processes::of(&place.dir);
+        let ready = name.service().ready();
+        while !self.said().contains(ready) {
+            if processes.running()?.is_empty() {
+                return Err(self.error(name, "ended instead of serving"));
+            }
+            if self.begun.elapsed() > READY_MAX {
+                return Err(self.error(name, &format!("was not ready within {} s", READY_MAX.as_secs())));
+            }
+            std::thread::sleep(LOOK);
+        }
+        say::aside(format_args!("{} is ready ({:.1} s)", place.name, self.begun.elapsed().as_secs_f64()));
+        Ok(())
+    }
+
+    fn said(&self) -> String {
+        let log = fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(log.get(self.log_from..).unwrap_or_default()).into_owned()
+    }
+
+    /// An error with the end of the log.
+    fn error(&self, name: Name, what: &str) -> Error {
+        let said = self.said();
+        let lines: Vec<&str> = said.lines().collect();
+        let last = lines.get(lines.len().saturating_sub(30)..).unwrap_or_default().join("\n");
+        Error::new(format_args!("{} {what}; {} ends with\n{last}", name.text(), self.log.display()))
+    }
+}
+
+impl Name {
+    fn service(self) -> &'static dyn Service {
+        match self {
+            Name::Kafka => &kafka::Kafka,
+            Name::Rabbitmq => &rabbitmq::RabbitMq,
+        }
+    }
+
+    fn text(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+impl Place {
+    fn of(workspace: &Workspace, directory: &Path, name: Name) -> Self {
+        let name = name.text();
+        Place { dir: directory.join(&name), cache: workspace.cache.clone(), ports: Ports::default(), name }
+    }
+
+    /// The place with its ports and configuration, which are made where they are not there yet.
+    fn prepared(mut self, name: Name, wishes: Wishes) -> Result<Self> {
+        if self.dir.join(COMPLETE).is_file() {
+            return self.with_ports();
+        }
+        if self.dir.exists() {
+            fs::remove_dir_all(&self.dir).context(|| self.dir.display())?;
+        }
+        fs::create_dir_all(&self.dir).context(|| self.dir.display())?;
+        self.ports = Ports::pick(name.service().ports(), wishes.advertise)?;
+        self.ports.write(&self.dir)?;
+        name.service().configure(&self)?;
+        self.write(COMPLETE, "").map(|()| self)
+    }
+
+    fn with_ports(mut self) -> Result<Self> {
+        self.ports = Ports::read(&self.dir)?;
+        Ok(self)
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.dir.join(name);
+        fs::write(&path, text).context(|| path.display())
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.join(name).display().to_string()
+    }
+
+    /// The address of one of its ports.
+    fn address(&self, port: &str) -> Result<String> {
+        Ok(format!("127.0.0.1:{}", self.ports.get(port)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_server_has_a_folder_and_ports_of_its_own() {
+        for name in Name::value_variants() {
+            let ports = name.service().ports();
+            assert!(!ports.is_empty() && !name.text().is_empty());
+            let mut unique = ports.to_vec();
+            unique.sort_unstable();
+            unique.dedup();
+            assert_eq!(unique.len(), ports.len(), "{ports:?}");
+        }
+    }
+}
