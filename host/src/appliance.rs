@@ -139,7 +139,7 @@ impl Appliance {
             stdout: Stdout::process()
                 .map_err(|error| Error::Sink { name: "stdout".into(), error: wires::io(&error) })?,
             files: wires::open_files(&config, &*store, &clock).await?,
-            kafka: wires::Kafka::new(&*store, lags).await?,
+            kafka: wires::Kafka::new(lags),
         });
         let status = Arc::new(status);
         Ok(Appliance { config, mode, store, committer, commits, wires, listeners, control, status })

@@ -3,7 +3,7 @@
 use crate::config::{Config, Pipeline, Sink, Source};
 
 /// The shares of a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Budget {
     /// Records between reading and commit.
     pub(super) records: usize,

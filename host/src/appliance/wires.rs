@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use super::budget;
+use super::budget::{self, Budget};
 use super::supervise::Layout;
 use crate::clock::Clock;
 use crate::config::{Config, KafkaSource, Sink as SinkConfig, Source as SourceConfig, Step as StepConfig};
@@ -19,6 +19,7 @@ use crate::plugin::step::Step;
 use crate::record::{Partition, Position};
 use crate::sink::Sink;
 use crate::sink::file::FileParticipant;
+use crate::sink::kafka::{self, KafkaTask};
 use crate::sink::plugin::PluginTask;
 use crate::sink::stdout::Stdout;
 use crate::source::demo::DemoReader;
@@ -51,13 +52,15 @@ pub(super) struct Kafka {
     pub(super) lags: Arc<Lags>,
     /// The threads of the clients.
     pub(super) threads: Threads,
+    /// Who writes in transactions.
+    writers: Arc<kafka::Writers>,
     /// How many topics each source reads.
     topics: Mutex<BTreeMap<Arc<str>, usize>>,
 }
 
 impl Kafka {
-    pub(super) async fn new(_store: &dyn Store, lags: Arc<Lags>) -> Result<Self, super::Error> {
-        Ok(Kafka { lags, threads: Threads::default(), topics: Mutex::default() })
+    pub(super) fn new(lags: Arc<Lags>) -> Self {
+        Kafka { lags, threads: Threads::default(), writers: Arc::default(), topics: Mutex::default() }
     }
 
     /// Keeps how many topics there are, for the share of the budget that each gets.
@@ -166,7 +169,20 @@ impl Wiring for Wires {
                 let factory = factory.map_err(|error| stop(error.to_string()))?;
                 Ok(Box::new(PluginTask::start(name.into(), Arc::new(factory)).await?))
             }
-            Some(SinkConfig::Kafka(_)) | None => Err(unknown(name)),
+            Some(SinkConfig::Kafka(settings)) => {
+                let opening = kafka::Opening {
+                    name: name.into(),
+                    pipeline: task.pipeline.clone(),
+                    partition: task.partition,
+                    settings: settings.clone(),
+                    store: self.store.clone(),
+                    bytes_max: self.budget(task).produced,
+                    writers: self.kafka.writers.clone(),
+                    alive: self.kafka.threads.join(),
+                };
+                Ok(Box::new(KafkaTask::open(opening).await?))
+            }
+            None => Err(unknown(name)),
         }
     }
 }
@@ -183,8 +199,6 @@ impl Wires {
         let key = PositionKey { owner: task.pipeline.clone(), input: name.clone(), partition: Partition(0) };
         let first = self.store.position(&key).await;
         let first = first.map_err(|error| Error { message: error.to_string(), disposition: Disposition::Stop })?;
-        let budget = self.config.pipelines.get(&task.pipeline).map(|pipeline| budget::of(&self.config, pipeline));
-        let fetched = budget.map_or(0, |budget| budget.fetched);
         let opening = Opening {
             pipeline: task.pipeline.clone(),
             partition: task.partition,
@@ -192,12 +206,17 @@ impl Wires {
             mode: self.mode,
             position: at.cloned(),
             first,
-            bytes_max: fetched / self.kafka.topics_of(input),
+            bytes_max: self.budget(task).fetched / self.kafka.topics_of(input),
             lags: self.kafka.lags.clone(),
             alive: self.kafka.threads.join(),
             name,
         };
         Ok(Box::new(KafkaReader::open(opening)?))
+    }
+
+    fn budget(&self, task: &TaskSpec) -> Budget {
+        let pipeline = self.config.pipelines.get(&task.pipeline);
+        pipeline.map_or_else(Budget::default, |pipeline| budget::of(&self.config, pipeline))
     }
 
     fn plugin(&self, step: &StepConfig) -> Result<&Plugin, StartError> {

@@ -65,19 +65,28 @@ pub fn find(consumer: &BaseConsumer<Context>, wanted: &Wanted, doing: &Doing<'_>
 
 /// How many partitions a topic has. Blocks.
 pub fn partitions(consumer: &BaseConsumer<Context>, topic: &str, doing: &Doing<'_>) -> Result<i32, Error> {
-    let count = ask(consumer, doing, |client| {
+    let missing = || doing.failed_with(RDKafkaErrorCode::UnknownTopicOrPartition, "");
+    partitions_if_there(consumer, topic, doing)?.ok_or_else(missing)
+}
+
+/// How many partitions a topic has, where there is such a topic. Blocks.
+pub fn partitions_if_there(
+    consumer: &BaseConsumer<Context>,
+    topic: &str,
+    doing: &Doing<'_>,
+) -> Result<Option<i32>, Error> {
+    ask(consumer, doing, |client| {
         let metadata = client.fetch_metadata(Some(topic), LOOK_EVERY)?;
-        let failed = |code| Err(KafkaError::MetadataFetch(code));
-        match metadata.topics().first() {
-            None => failed(RDKafkaErrorCode::UnknownTopicOrPartition),
-            Some(topic) => match topic.error() {
-                Some(error) => failed(error.into()),
-                None if topic.partitions().is_empty() => failed(RDKafkaErrorCode::LeaderNotAvailable),
-                None => Ok(count(topic)),
-            },
+        let Some(topic) = metadata.topics().first() else { return Ok(None) };
+        match topic.error().map(RDKafkaErrorCode::from) {
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
+            Some(code) => Err(KafkaError::MetadataFetch(code)),
+            None if topic.partitions().is_empty() => {
+                Err(KafkaError::MetadataFetch(RDKafkaErrorCode::LeaderNotAvailable))
+            }
+            None => Ok(Some(count(topic))),
         }
-    })?;
-    Ok(count)
+    })
 }
 
 fn is_there(topic: &MetadataTopic) -> bool {

@@ -51,12 +51,16 @@ fn is_missing(code: RDKafkaErrorCode) -> bool {
     matches!(code, UnknownTopic | UnknownTopicOrPartition | UnknownPartition)
 }
 
+fn is_fatal(error: &KafkaError) -> bool {
+    matches!(error, KafkaError::Transaction(error) if error.is_fatal())
+}
+
 impl Doing<'_> {
     /// The error in words. What the client told of itself says more than an operation that timed out.
     pub fn failed(&self, error: &KafkaError, signals: &Signals) -> Error {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
         let (code, reason) = match signals.trouble() {
-            Some((why, reason)) if !is_refusal(code) && !is_missing(code) => (why, reason),
+            Some((why, reason)) if !is_refusal(code) && !is_missing(code) && !is_fatal(error) => (why, reason),
             _ => (code, reason_of(error)),
         };
         self.failed_with(code, &reason)

@@ -41,6 +41,8 @@ struct Contents {
     failed: bool,
     fail_next: Option<Failure>,
     commits: u64,
+    /// Drawn when it is first asked for, so that nothing of a simulation hangs on it.
+    id: Option<u64>,
     streams: BTreeMap<StreamName, Stream>,
     positions: BTreeMap<PositionKey, Position>,
     state: BTreeMap<TableId, BTreeMap<Bytes, Bytes>>,
@@ -165,6 +167,10 @@ impl Log {
 
 #[async_trait]
 impl Store for MemoryStore {
+    fn id(&self) -> String {
+        format!("{:016x}", *self.lock().id.get_or_insert_with(super::random))
+    }
+
     async fn create_stream(&self, spec: &StreamSpec) -> Result<(), Error> {
         check_names(&[&spec.name])?;
         let mut contents = self.open()?;
