@@ -4,6 +4,8 @@
 //! Running spawns a task for each partition of each pipeline and waits until all have ended or one has failed for good.
 //! What a task does is `pipeline.rs`; this file only says which tasks there are.
 
+mod budget;
+mod supervise;
 mod wires;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,16 +14,18 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+use supervise::{Layout, Supervisor};
 use wires::Wires;
 
 use crate::api::{self, ApiState};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config};
-use crate::metrics::PipelineMetrics;
+use crate::config::{self, Config, KafkaSource, Source as SourceConfig};
+use crate::metrics::{Lags, PipelineMetrics};
 use crate::pipeline::{self, Destination, Task, TaskSpec};
 use crate::plugin::Plugin;
 use crate::record::Partition;
 use crate::sink::stdout::Stdout;
+use crate::source::kafka::partitions::Scout;
 use crate::source::stream::{Writers, Writing};
 use crate::source::{self, Intake, Listener, Mode, Received, intake};
 use crate::stop::{Stop, stop_signal};
@@ -32,6 +36,9 @@ use crate::store::{self, DEAD_LETTERS, PositionKey, Store};
 /// How long after the signal to stop what is on its way may take to be committed. What is not is read again by the next
 /// run.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How long clients of other systems may take to say goodbye to them. All that matters is committed by then.
+const GOODBYE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Why an appliance did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +103,8 @@ pub struct Status {
     pub committer: Committer,
     /// Which stream partitions each pipeline reads.
     pub reads: Vec<PositionKey>,
+    /// How far pipelines are behind in topics that they read in place.
+    pub lags: Arc<Lags>,
 }
 
 impl Appliance {
@@ -115,7 +124,10 @@ impl Appliance {
         let reads: Vec<_> = config.pipelines.iter().flat_map(|(name, of)| stream_inputs(&config, name, of)).collect();
         reads.iter().for_each(|key| committer.add_reader(key.clone()));
         let pipelines = config.pipelines.keys().map(|name| (name.clone(), Arc::default())).collect();
-        let status = Status { pipelines, received, store: store.clone(), committer: committer.clone(), reads };
+        let lags = Arc::<Lags>::default();
+        let (of_store, of_committer) = (store.clone(), committer.clone());
+        let status =
+            Status { pipelines, received, store: of_store, committer: of_committer, reads, lags: lags.clone() };
         let wires = Arc::new(Wires {
             config: config.clone(),
             mode,
@@ -127,6 +139,7 @@ impl Appliance {
             stdout: Stdout::process()
                 .map_err(|error| Error::Sink { name: "stdout".into(), error: wires::io(&error) })?,
             files: wires::open_files(&config, &*store, &clock).await?,
+            kafka: wires::Kafka::new(lags),
         });
         let status = Arc::new(status);
         Ok(Appliance { config, mode, store, committer, commits, wires, listeners, control, status })
@@ -150,6 +163,8 @@ impl Appliance {
         let mut work = JoinSet::new();
         self.spawn_listeners(&mut work, &work_stop);
         self.spawn_tasks(&mut work, &work_stop);
+        self.spawn_supervisors(&mut work, &work_stop)?;
+        let threads = self.wires.kafka.threads.clone();
         let mut commits = tokio::spawn(self.commits.run(commits_stop));
         let api = ApiState { store: self.store, committer: self.committer, pipelines: self.status.pipelines.clone() };
         let mut control = tokio::spawn(api::serve(self.control, api, work_stop));
@@ -180,6 +195,7 @@ impl Appliance {
             }
         }
         work.shutdown().await;
+        let _ = tokio::time::timeout(GOODBYE_TIME_MAX, threads.ended()).await;
         stop_work.stop();
         if let Ok(Err(error)) = (&mut control).await {
             tracing::warn!("the control socket failed: {error}");
@@ -209,13 +225,12 @@ impl Appliance {
     fn spawn_tasks(&self, work: &mut JoinSet<Result<(), Error>>, stop: &Stop) {
         // All writers are counted in before the first reader looks.
         let mut tasks: Vec<(Task, Vec<Writing>)> = Vec::new();
-        for (name, pipeline) in &self.config.pipelines {
-            for partition in 0..partitions(&self.config, pipeline) {
-                let spec = self.task_spec(name, pipeline, Partition(partition));
-                let writing = self.writes(name, &spec);
-                let metrics = self.status.pipelines.get(name).cloned().unwrap_or_default();
-                let (store, committer) = (self.store.clone(), self.committer.clone());
-                tasks.push((Task { spec, wiring: self.wires.clone(), store, committer, metrics }, writing));
+        for (name, pipeline) in self.config.pipelines.iter().filter(|(_, of)| kafka_inputs(&self.config, of).is_empty())
+        {
+            for partition in 0..partitions(&self.config, pipeline, &Layout::new()) {
+                let task = self.parts().task(name, pipeline, Partition(partition), &Layout::new());
+                let writing = self.writes(name, &task.spec);
+                tasks.push((task, writing));
             }
         }
         for (task, writing) in tasks {
@@ -228,20 +243,45 @@ impl Appliance {
         }
     }
 
-    fn task_spec(&self, name: &Arc<str>, pipeline: &config::Pipeline, partition: Partition) -> TaskSpec {
-        let has = |input: &Arc<str>| partition.0 < input_partitions(&self.config, input);
-        let inputs = (0..).zip(pipeline.from.iter().cloned()).filter(|(_, input)| has(input)).collect();
-        let routes = std::iter::once(&pipeline.to).chain(pipeline.ports.values());
-        let destination = |name: &Arc<str>| match self.config.streams.get(name) {
-            Some(stream) => Destination::Stream(name.clone(), stream.partitions),
-            None => Destination::Sink(name.clone()),
-        };
-        TaskSpec {
-            pipeline: name.clone(),
-            partition,
-            inputs,
-            routes: routes.map(|to| to.iter().map(destination).collect()).collect(),
-            bytes_in_flight_max: self.config.limits.task_bytes_in_flight_max,
+    /// Pipelines whose tasks only a cluster can count.
+    fn spawn_supervisors(&self, work: &mut JoinSet<Result<(), Error>>, stop: &Stop) -> Result<(), Error> {
+        for (name, pipeline) in &self.config.pipelines {
+            let inputs = kafka_inputs(&self.config, pipeline);
+            if inputs.is_empty() {
+                continue;
+            }
+            let mut scouts = Vec::new();
+            for (input, settings) in &inputs {
+                let failed = |error| Error::Source { name: input.clone(), error };
+                let scout = Scout::new(input, settings, self.wires.kafka.threads.join()).map_err(failed)?;
+                scouts.push((input.clone(), scout));
+            }
+            let intervals = inputs.iter().filter_map(|(_, settings)| settings.cluster.look_every());
+            let look_every = intervals.min().unwrap_or(supervise::LOOK_EVERY);
+            let (parts, of, pipeline) = (self.parts(), name.clone(), pipeline.clone());
+            let writing = self.writes(name, &parts.task(name, &pipeline, Partition(0), &Layout::new()).spec);
+            let make_tasks = Box::new(move |layout: &Layout| {
+                parts.wires.kafka.set_layout(layout);
+                let all = 0..partitions(&parts.wires.config, &pipeline, layout);
+                all.map(|partition| parts.task(&of, &pipeline, Partition(partition), layout)).collect()
+            });
+            let supervisor = Supervisor { pipeline: name.clone(), mode: self.mode, scouts, look_every, make_tasks };
+            let stop = stop.clone();
+            work.spawn(async move {
+                let result = supervisor.run(stop).await;
+                drop(writing);
+                result
+            });
+        }
+        Ok(())
+    }
+
+    fn parts(&self) -> Parts {
+        Parts {
+            wires: self.wires.clone(),
+            store: self.store.clone(),
+            committer: self.committer.clone(),
+            pipelines: self.status.pipelines.clone(),
             mode: self.mode,
         }
     }
@@ -261,13 +301,66 @@ impl Appliance {
     }
 }
 
+/// What tasks are made of.
+struct Parts {
+    wires: Arc<Wires>,
+    store: Arc<dyn Store>,
+    committer: Committer,
+    pipelines: BTreeMap<Arc<str>, Arc<PipelineMetrics>>,
+    mode: Mode,
+}
+
+impl Parts {
+    fn task(&self, name: &Arc<str>, pipeline: &config::Pipeline, partition: Partition, layout: &Layout) -> Task {
+        let spec = self.spec(name, pipeline, partition, layout);
+        let metrics = self.pipelines.get(name).cloned().unwrap_or_default();
+        let (store, committer) = (self.store.clone(), self.committer.clone());
+        Task { spec, wiring: self.wires.clone(), store, committer, metrics }
+    }
+
+    fn spec(&self, name: &Arc<str>, pipeline: &config::Pipeline, partition: Partition, layout: &Layout) -> TaskSpec {
+        let config = &self.wires.config;
+        let has = |input: &Arc<str>| match layout.get(input) {
+            Some(topics) => supervise::has(topics, partition),
+            None => partition.0 < input_partitions(config, input),
+        };
+        let inputs = (0..).zip(pipeline.from.iter().cloned()).filter(|(_, input)| has(input)).collect();
+        let routes = std::iter::once(&pipeline.to).chain(pipeline.ports.values());
+        let destination = |name: &Arc<str>| match config.streams.get(name) {
+            Some(stream) => Destination::Stream(name.clone(), stream.partitions),
+            None => Destination::Sink(name.clone()),
+        };
+        TaskSpec {
+            pipeline: name.clone(),
+            partition,
+            inputs,
+            routes: routes.map(|to| to.iter().map(destination).collect()).collect(),
+            bytes_in_flight_max: budget::of(config, pipeline).records,
+            mode: self.mode,
+        }
+    }
+}
+
+/// The inputs of a pipeline that are topics of Kafka.
+fn kafka_inputs(config: &Config, pipeline: &config::Pipeline) -> Vec<(Arc<str>, KafkaSource)> {
+    let kafka = |name: &Arc<str>| match config.sources.get(name) {
+        Some(SourceConfig::Kafka(settings)) => Some((name.clone(), settings.clone())),
+        _ => None,
+    };
+    pipeline.from.iter().filter_map(kafka).collect()
+}
+
 /// How many partitions a source or stream has.
 fn input_partitions(config: &Config, input: &str) -> u32 {
     config.streams.get(input).map_or(1, |stream| stream.partitions)
 }
 
-fn partitions(config: &Config, pipeline: &config::Pipeline) -> u32 {
-    pipeline.from.iter().map(|input| input_partitions(config, input)).max().unwrap_or(1)
+fn partitions(config: &Config, pipeline: &config::Pipeline, layout: &Layout) -> u32 {
+    let of_input = |input: &Arc<str>| match layout.get(input) {
+        Some(topics) => supervise::partitions(topics),
+        None => input_partitions(config, input),
+    };
+    pipeline.from.iter().map(of_input).max().unwrap_or(1)
 }
 
 /// The stream partitions that a pipeline reads, as keys of its positions.

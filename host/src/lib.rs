@@ -9,6 +9,8 @@ pub mod stop;
 
 pub mod config;
 
+pub mod kafka;
+
 pub mod source;
 
 pub mod plugin;

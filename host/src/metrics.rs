@@ -1,6 +1,10 @@
 //! What is counted, for the progress line and the summary.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::record::Partition;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -33,4 +37,65 @@ pub struct PipelineMetrics {
     pub commits: Counter,
     /// Times the pipeline had to begin again from its last commit.
     pub restarts: Counter,
+}
+
+/// How far pipelines are behind the ends of the topics that they read in place, by pipeline, source, topic and partition.
+#[derive(Debug, Default)]
+pub struct Lags(Mutex<BTreeMap<LagOf, Lag>>);
+
+type LagOf = (Arc<str>, Arc<str>, String, Partition);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Lag {
+    next: u64,
+    end: u64,
+}
+
+impl Lags {
+    /// Says what a pipeline has committed of a partition, and where the partition ends, where that is newly known.
+    pub fn tell(
+        &self,
+        pipeline: &Arc<str>,
+        source: &Arc<str>,
+        topic: &str,
+        partition: Partition,
+        next: u64,
+        end: Option<u64>,
+    ) {
+        let mut lags = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lag = lags.entry((pipeline.clone(), source.clone(), topic.to_owned(), partition)).or_default();
+        lag.next = next;
+        lag.end = end.unwrap_or(lag.end);
+    }
+
+    /// Each partition's lag, in records: pipeline, source, topic, partition, lag.
+    pub fn all(&self) -> Vec<(Arc<str>, Arc<str>, String, Partition, u64)> {
+        let lags = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |((pipeline, source, topic, partition), lag): (&LagOf, &Lag)| {
+            (pipeline.clone(), source.clone(), topic.clone(), *partition, lag.end.saturating_sub(lag.next))
+        };
+        lags.iter().map(of).collect()
+    }
+
+    /// The lag of all together.
+    pub fn total(&self) -> u64 {
+        self.all().iter().map(|(_, _, _, _, lag)| lag).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lag_is_what_lies_between_the_commit_and_the_last_known_end() {
+        let lags = Lags::default();
+        let tell = |partition, next, end| lags.tell(&"p".into(), &"s".into(), "t", Partition(partition), next, end);
+        tell(0, 5, Some(8));
+        tell(1, 5, None);
+        assert_eq!(lags.total(), 3);
+        tell(0, 7, None);
+        assert_eq!(lags.total(), 1);
+        assert_eq!(lags.all().len(), 2);
+    }
 }

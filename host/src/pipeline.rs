@@ -12,6 +12,7 @@ mod chain;
 mod deliver;
 mod input;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -316,22 +317,27 @@ impl Run<'_> {
         for refused in &done.refused {
             in_flight.bury(spec, refused);
         }
-        let mut sent = Vec::new();
+        let mut by_sink: BTreeMap<usize, Vec<Arc<Output>>> = BTreeMap::new();
         for (route, output) in done.outputs {
-            self.dispatch(route, Arc::new(output), &mut in_flight, &mut sent).await?;
+            self.dispatch(route, Arc::new(output), &mut in_flight, &mut by_sink);
+        }
+        let mut sent = Vec::new();
+        for (at, outputs) in by_sink {
+            sent.extend(self.send(at, outputs).await?);
         }
         let delivered = async move { Ok(Delivered { chunk: in_flight, confirmed: try_join_all(sent).await? }) };
         self.deliveries.push_back(delivered.boxed());
         Ok(())
     }
 
-    async fn dispatch(
-        &mut self,
+    /// Sorts what leaves by a route: appends to streams, and what goes to sinks, by the sink's number.
+    fn dispatch(
+        &self,
         route: Route,
         output: Arc<Output>,
         in_flight: &mut InFlight,
-        sent: &mut Vec<BoxFuture<'static, Result<Confirmed, Error>>>,
-    ) -> Result<(), Error> {
+        by_sink: &mut BTreeMap<usize, Vec<Arc<Output>>>,
+    ) {
         for destination in self.task.spec.routes.get(route).into_iter().flatten() {
             match destination {
                 Destination::Stream(name, partitions) => {
@@ -339,36 +345,47 @@ impl Run<'_> {
                     in_flight.appends.extend(deliver::append(name, *partitions, &output.records));
                 }
                 Destination::Sink(name) => {
-                    let named = self.outlets.iter_mut().enumerate().find(|(_, outlet)| outlet.name == *name);
-                    let Some((at, outlet)) = named else { continue };
-                    let failed = |error| Error::Sink { name: name.clone(), error };
-                    let confirmed = outlet.send(at, output.clone()).await.map_err(&failed)?.confirmed();
-                    let name = name.clone();
-                    sent.push(confirmed.map_err(move |error| Error::Sink { name, error }).boxed());
+                    let Some(at) = self.outlets.iter().position(|outlet| outlet.name == *name) else { continue };
+                    by_sink.entry(at).or_default().push(output.clone());
                 }
             }
         }
-        Ok(())
+    }
+
+    /// Sends all that a chunk has for one sink.
+    async fn send(
+        &mut self,
+        at: usize,
+        outputs: Vec<Arc<Output>>,
+    ) -> Result<Option<BoxFuture<'static, Result<Confirmed, Error>>>, Error> {
+        let (Some(outlet), Some(output)) = (self.outlets.get_mut(at), deliver::joined(outputs)) else {
+            return Ok(None);
+        };
+        let name = outlet.name.clone();
+        let failed = move |error| Error::Sink { name: name.clone(), error };
+        let confirmed = outlet.send(at, output).await.map_err(&failed)?.confirmed();
+        Ok(Some(confirmed.map_err(failed).boxed()))
     }
 
     /// Step 4: hands over the commit of the oldest chunk: position, appends, dead letters and staged bytes, all or nothing.
     async fn commit(&mut self, delivered: Delivered) -> Result<(), Error> {
         let Delivered { mut chunk, confirmed } = delivered;
         let spec = &self.task.spec;
-        let mut staged = Vec::new();
+        let (mut staged, mut positions) = (Vec::new(), Vec::new());
         for confirmed in confirmed {
             let Some(outlet) = self.outlets.get_mut(confirmed.outlet) else { continue };
             let name = outlet.name.clone();
             let mut settled = outlet.settle(confirmed).await.map_err(|error| Error::Sink { name, error })?;
             chunk.tally.records_out += settled.delivered;
             staged.append(&mut settled.staged);
+            positions.append(&mut settled.positions);
             if let Some(refused) = settled.refused {
                 chunk.bury(spec, &refused);
             }
         }
         let InFlight { input, position, appends, tally, budget, .. } = chunk;
-        let key = spec.position_key(&spec.input_name(input));
-        let changes = Changes { positions: vec![(key, position.clone())], appends, state: Vec::new() };
+        positions.push((spec.position_key(&spec.input_name(input)), position.clone()));
+        let changes = Changes { positions, appends, state: Vec::new() };
         let pending = self.task.committer.submit(&self.lane, Commit { changes, staged }).await;
         let committed = async move {
             pending.await?;

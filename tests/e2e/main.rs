@@ -8,6 +8,7 @@
 mod brokers;
 mod crash;
 mod harness;
+mod kafka;
 mod proxy;
 mod run;
 mod services;

@@ -162,7 +162,11 @@ impl Sink for SimSink {
                     world.delivered(&name, &output.source, &record, *ordinal);
                 }
             }
-            if lose_answer { Err(heals("the answer was lost")) } else { Ok(Delivery { rejects, staged: Vec::new() }) }
+            if lose_answer {
+                Err(heals("the answer was lost"))
+            } else {
+                Ok(Delivery { rejects, ..Delivery::default() })
+            }
         }))
     }
 }
@@ -254,6 +258,6 @@ impl Sink for FileSink {
             bytes.push(b'\n');
         }
         let staged = Staged { participant: self.file.clone(), bytes: bytes.into() };
-        Ok(Box::pin(async move { Ok(Delivery { rejects: Vec::new(), staged: vec![staged] }) }))
+        Ok(Box::pin(async move { Ok(Delivery { staged: vec![staged], ..Delivery::default() }) }))
     }
 }

@@ -1,30 +1,36 @@
 //! Opens what tasks work with, as the pipeline file says: sources, steps, sinks.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
+use super::budget::{self, Budget};
+use super::supervise::Layout;
 use crate::clock::Clock;
-use crate::config::{Config, Sink as SinkConfig, Source as SourceConfig, Step as StepConfig};
+use crate::config::{Config, KafkaSource, Sink as SinkConfig, Source as SourceConfig, Step as StepConfig};
+use crate::kafka::Threads;
+use crate::metrics::Lags;
 use crate::pipeline::{Chain, TaskSpec, Wiring};
 use crate::plugin::StartError;
 use crate::plugin::instance::StepContext;
 use crate::plugin::load::Plugin;
 use crate::plugin::step::Step;
-use crate::record::Position;
+use crate::record::{Partition, Position};
 use crate::sink::Sink;
 use crate::sink::file::FileParticipant;
+use crate::sink::kafka::{self, KafkaTask};
 use crate::sink::plugin::PluginTask;
 use crate::sink::stdout::Stdout;
 use crate::source::demo::DemoReader;
 use crate::source::file::FileReader;
+use crate::source::kafka::{KafkaReader, Opening};
 use crate::source::stdin::StdinListener;
 use crate::source::stream::{StreamReader, Writers};
 use crate::source::syslog::SyslogListener;
 use crate::source::{Disposition, Error, Listener, Mode, Reader, Received};
-use crate::store::Store;
 use crate::store::committer::Committer;
+use crate::store::{PositionKey, Store};
 
 /// What the tasks of an appliance are opened from.
 pub(super) struct Wires {
@@ -37,6 +43,36 @@ pub(super) struct Wires {
     pub(super) plugins: BTreeMap<Arc<str>, Plugin>,
     pub(super) stdout: Stdout,
     pub(super) files: BTreeMap<Arc<str>, Arc<FileParticipant>>,
+    pub(super) kafka: Kafka,
+}
+
+/// What sources and sinks of Kafka share.
+pub(super) struct Kafka {
+    /// How far tasks are behind.
+    pub(super) lags: Arc<Lags>,
+    /// The threads of the clients.
+    pub(super) threads: Threads,
+    /// Who writes in transactions.
+    writers: Arc<kafka::Writers>,
+    /// How many topics each source reads.
+    topics: Mutex<BTreeMap<Arc<str>, usize>>,
+}
+
+impl Kafka {
+    pub(super) fn new(lags: Arc<Lags>) -> Self {
+        Kafka { lags, threads: Threads::default(), writers: Arc::default(), topics: Mutex::default() }
+    }
+
+    /// Keeps how many topics there are, for the share of the budget that each gets.
+    pub(super) fn set_layout(&self, layout: &Layout) {
+        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        topics.extend(layout.iter().map(|(input, of)| (input.clone(), of.len())));
+    }
+
+    fn topics_of(&self, input: &str) -> usize {
+        let topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        topics.get(input).copied().unwrap_or(1).max(1)
+    }
 }
 
 /// Opens all file sinks at their committed positions.
@@ -71,7 +107,7 @@ pub(super) async fn listener(
         SourceConfig::Syslog(settings) if mode == Mode::Follow => {
             Some(Box::new(SyslogListener::bind(name, settings, clock.clone(), received)?))
         }
-        SourceConfig::Syslog(_) | SourceConfig::File(_) | SourceConfig::Demo(_) => None,
+        SourceConfig::Syslog(_) | SourceConfig::File(_) | SourceConfig::Demo(_) | SourceConfig::Kafka(_) => None,
     })
 }
 
@@ -87,6 +123,7 @@ impl Wiring for Wires {
         match self.config.sources.get(input) {
             Some(SourceConfig::File(settings)) => Ok(Box::new(FileReader::open(input, settings, at, mode, clock)?)),
             Some(SourceConfig::Demo(settings)) => Ok(Box::new(DemoReader::open(input, settings, at, mode, clock)?)),
+            Some(SourceConfig::Kafka(settings)) => self.kafka_reader(task, input, settings, at).await,
             _ => Err(unknown(input)),
         }
     }
@@ -132,12 +169,56 @@ impl Wiring for Wires {
                 let factory = factory.map_err(|error| stop(error.to_string()))?;
                 Ok(Box::new(PluginTask::start(name.into(), Arc::new(factory)).await?))
             }
+            Some(SinkConfig::Kafka(settings)) => {
+                let opening = kafka::Opening {
+                    name: name.into(),
+                    pipeline: task.pipeline.clone(),
+                    partition: task.partition,
+                    settings: settings.clone(),
+                    store: self.store.clone(),
+                    bytes_max: self.budget(task).produced,
+                    writers: self.kafka.writers.clone(),
+                    alive: self.kafka.threads.join(),
+                };
+                Ok(Box::new(KafkaTask::open(opening).await?))
+            }
             None => Err(unknown(name)),
         }
     }
 }
 
 impl Wires {
+    async fn kafka_reader(
+        &self,
+        task: &TaskSpec,
+        input: &str,
+        settings: &KafkaSource,
+        at: Option<&Position>,
+    ) -> Result<Box<dyn Reader>, Error> {
+        let name: Arc<str> = input.into();
+        let key = PositionKey { owner: task.pipeline.clone(), input: name.clone(), partition: Partition(0) };
+        let first = self.store.position(&key).await;
+        let first = first.map_err(|error| Error { message: error.to_string(), disposition: Disposition::Stop })?;
+        let opening = Opening {
+            pipeline: task.pipeline.clone(),
+            partition: task.partition,
+            settings: settings.clone(),
+            mode: self.mode,
+            position: at.cloned(),
+            first,
+            bytes_max: self.budget(task).fetched / self.kafka.topics_of(input),
+            lags: self.kafka.lags.clone(),
+            alive: self.kafka.threads.join(),
+            name,
+        };
+        Ok(Box::new(KafkaReader::open(opening)?))
+    }
+
+    fn budget(&self, task: &TaskSpec) -> Budget {
+        let pipeline = self.config.pipelines.get(&task.pipeline);
+        pipeline.map_or_else(Budget::default, |pipeline| budget::of(&self.config, pipeline))
+    }
+
     fn plugin(&self, step: &StepConfig) -> Result<&Plugin, StartError> {
         self.plugins.get(&step.plugin).ok_or_else(|| refused(format!("plugin {} is not loaded", step.plugin)))
     }

@@ -32,7 +32,7 @@ pub struct Snapshot {
     pub elapsed: Duration,
     /// The pipelines by name.
     pub pipelines: Vec<PipelineStatus>,
-    /// Records that wait in streams for pipelines that read them, counted once for each.
+    /// Records that wait in streams and topics for pipelines that read them, counted once for each.
     pub lag: u64,
     /// Records that listeners lost by overflow before they could be made durable (UDP).
     pub dropped: u64,
@@ -47,7 +47,7 @@ impl Snapshot {
         Snapshot {
             elapsed: begun.elapsed(),
             pipelines,
-            lag: lag(&*status.store, &status.reads).await,
+            lag: lag(&*status.store, &status.reads).await + status.lags.total(),
             dropped: dropped.sum(),
         }
     }

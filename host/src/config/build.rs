@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::kafka;
 use super::paths::{resolve, resolve_pattern};
 use super::shape;
 use super::view::{Result, View};
@@ -24,9 +25,9 @@ pub const MAIN_PORT: &str = "main";
 /// Settings from a merged file. Fails only where the file was not checked before.
 pub fn config(root: &Node, base: &Path) -> Result<Config> {
     let view = View { node: Some(root), shape: &shape::ROOT, base };
-    let sources = view.named("sources", |_, node| source(view, node))?;
+    let sources = view.named("sources", |_, node| source(view, node, root))?;
     let pipelines = view.named("pipelines", |_, node| pipeline(view.of(Some(node), &shape::PIPELINE)))?;
-    let sinks = view.named("sinks", |_, node| sink(view, node))?;
+    let sinks = view.named("sinks", |_, node| sink(view, node, root))?;
     let streams = streams(view, &sources, &pipelines, &sinks)?;
     Ok(Config {
         data: view.path("data")?,
@@ -50,13 +51,21 @@ fn secret(view: View<'_>, node: &Node) -> Result<Secret> {
     View { node: Some(node), shape: &shape::SECRET_FILE, ..view }.path("file").map(Secret::File)
 }
 
-fn source(view: View<'_>, node: &Node) -> Result<Source> {
+/// Where the secret is kept that a key names.
+pub(super) fn secret_of(view: View<'_>, key: &str, root: &Node) -> Result<Secret> {
+    let name = view.group(key, &shape::SECRET_NAME).text("secret")?;
+    let node = root.get("secrets").and_then(|secrets| secrets.get(&name)).ok_or_else(|| view.unread(key))?;
+    secret(view, node)
+}
+
+fn source(view: View<'_>, node: &Node, root: &Node) -> Result<Source> {
     let of = |shape| View { node: Some(node), shape, ..view };
     match node.get("type").and_then(Node::text) {
         Some("file") => file_source(of(&shape::FILE_SOURCE)).map(Source::File),
         Some("stdin") => stdin_source(of(&shape::STDIN_SOURCE)).map(Source::Stdin),
         Some("syslog") => syslog_source(of(&shape::SYSLOG_SOURCE)).map(Source::Syslog),
         Some("demo") => demo_source(of(&shape::DEMO_SOURCE)).map(Source::Demo),
+        Some("kafka") => kafka::source(of(&shape::kafka::SOURCE), root).map(Source::Kafka),
         _ => Err(view.unread("sources")),
     }
 }
@@ -127,7 +136,7 @@ fn streams(
         let shape = match source {
             Source::Stdin(_) => &shape::STDIN_SOURCE,
             Source::Syslog(_) => &shape::SYSLOG_SOURCE,
-            Source::File(_) | Source::Demo(_) => continue,
+            Source::File(_) | Source::Demo(_) | Source::Kafka(_) => continue,
         };
         let node = view.get("sources").and_then(|sources| sources.get(name));
         let retention = retention(view.of(node, shape))?;
@@ -208,13 +217,16 @@ fn step_limits(view: View<'_>) -> Result<StepLimits> {
     })
 }
 
-fn sink(view: View<'_>, node: &Node) -> Result<Sink> {
+fn sink(view: View<'_>, node: &Node, root: &Node) -> Result<Sink> {
     match node.get("type").and_then(Node::text) {
         Some("stdout") => {
             let view = View { node: Some(node), shape: &shape::STDOUT_SINK, ..view };
             Ok(Sink::Stdout(StdoutSink { format: format(view)? }))
         }
         Some("file") => file_sink(View { node: Some(node), shape: &shape::FILE_SINK, ..view }).map(Sink::File),
+        Some("kafka") => {
+            kafka::sink(View { node: Some(node), shape: &shape::kafka::SINK, ..view }, root).map(Sink::Kafka)
+        }
         _ => step(view, node).map(Sink::Plugin),
     }
 }

@@ -48,6 +48,9 @@ impl Check {
             Kind::Version => {} // Checked file by file, before they are merged.
             Kind::Unsupported(why) => self.problems.push(unsupported(key, why, owner)),
             Kind::Free => self.free(kind, key, node),
+            Kind::Secret if matches!(node.value, Value::Map(_)) => self.group(&shape::SECRET_NAME, owner, node),
+            // Whatever stands there may be the secret itself.
+            Kind::Secret => self.problems.push(secret_in_place(key, owner)),
             Kind::List(one) => self.list(kind, one, key, node),
             Kind::OneOrMany(one) if !matches!(node.value, Value::List(_)) => {
                 self.one_of_many(kind, one, key, owner, node)
@@ -203,7 +206,7 @@ fn accepts(kind: &Kind, node: &Node) -> bool {
         Kind::List(_) => list,
         Kind::OneOrMany(one) => list || accepts(one, node),
         Kind::Either(one, other) => accepts(one, node) || accepts(other, node),
-        Kind::Free | Kind::Named(..) | Kind::Group(_) | Kind::Variants(..) => map,
+        Kind::Free | Kind::Named(..) | Kind::Group(_) | Kind::Variants(..) | Kind::Secret => map,
         _ => !list && !map && !matches!(node.value, Value::Null),
     }
 }
@@ -220,6 +223,13 @@ fn secret_in_file(name: &str, owner: &Place) -> Problem {
         .at(owner, "here")
         .hidden()
         .help("keep it elsewhere: `{file: /run/secrets/NAME}` or `{env: NAME}`; and change it, for it is no secret any more")
+}
+
+fn secret_in_place(key: &str, owner: &Place) -> Problem {
+    Problem::error("secret-in-file", format!("`{key}` stands in the file itself ({owner:?})"))
+        .at(owner, "here")
+        .hidden()
+        .help(format!("write `{key}: {{secret: NAME}}`, and under `secrets` where NAME is kept: `{{file: /run/secrets/NAME}}` or `{{env: NAME}}`"))
 }
 
 fn twice(code: &'static str, message: String, again: &Place, first: &Place) -> Problem {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::names::Names;
 use super::report::{Place, Problem, Report, SourceFile};
 use super::yaml::{Entry, Node, Value};
-use super::{Config, build, check, conflicts, paths, shape, yaml};
+use super::{Config, build, check, conflicts, kafka, paths, secrets, shape, yaml};
 
 /// Bytes of one pipeline file at most.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -138,6 +138,8 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, Report> {
         problems.extend(Names::no_pipeline(&root));
     }
     problems.extend(conflicts::problems(&root, &base));
+    problems.extend(kafka::problems(&root));
+    problems.extend(secrets::unknown(&root));
     finish(root, &base, problems, overrides)
 }
 
@@ -146,23 +148,13 @@ fn finish(root: Node, base: &Path, mut problems: Vec<Problem>, overrides: &Overr
         return Err(Report::new(problems));
     }
     problems.extend(Names::of(&root).warnings());
-    problems.extend(unused_secrets(&root));
+    problems.extend(secrets::unused(&root));
     let mut config = build::config(&root, base).map_err(|problem| Report::new(vec![*problem]))?;
     if let Some(data) = &overrides.data {
         config.data = absolute(data);
     }
     config.plugins = overrides.plugins.iter().map(|path| absolute(path)).chain(config.plugins).collect();
     Ok(Loaded { config, warnings: Report::new(problems).into_problems(), origin: Origin { root } })
-}
-
-/// No source or sink of this version takes a secret, and whoever writes one expects that it is used.
-fn unused_secrets(root: &Node) -> Vec<Problem> {
-    let secrets = root.get("secrets").map(Node::entries).unwrap_or_default();
-    let warning = |entry: &Entry| {
-        Problem::warning("unused-secret", format!("nothing uses the secret `{}`", entry.key))
-            .at(&entry.place, "not used")
-    };
-    secrets.iter().map(warning).collect()
 }
 
 /// The directory where relative paths begin, and the files to read.

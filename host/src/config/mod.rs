@@ -6,6 +6,7 @@
 mod build;
 mod check;
 mod conflicts;
+mod kafka;
 mod load;
 mod names;
 mod paths;
@@ -13,6 +14,7 @@ mod read;
 pub mod report;
 mod schema;
 mod secret;
+mod secrets;
 pub mod shape;
 mod suggest;
 mod units;
@@ -25,6 +27,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use kafka::{
+    ClientTls, CreateTopic, KafkaCluster, KafkaDelivery, KafkaSink, KafkaSource, KafkaStart, OnLost, SaslLogin,
+    group_of,
+};
 pub use load::{Loaded, Origin, Overrides, StepOwner, load};
 pub use report::{Look, Place, Problem, Report};
 pub use schema::json_schema;
@@ -78,6 +84,8 @@ pub enum Source {
     Syslog(SyslogSource),
     /// Generated auth logs.
     Demo(DemoSource),
+    /// Topics of Kafka.
+    Kafka(KafkaSource),
 }
 
 /// Lines of files, followed as they grow and rotate.
@@ -225,6 +233,8 @@ pub enum Sink {
     Stdout(StdoutSink),
     /// A file, exactly once.
     File(FileSink),
+    /// A topic of Kafka.
+    Kafka(KafkaSink),
     /// A plugin of the world `sink`.
     Plugin(Step),
 }

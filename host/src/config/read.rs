@@ -72,6 +72,11 @@ fn from_text(kind: &Kind, key: &str, text: &str, node: &Node) -> Result<Scalar, 
         Kind::Address => units::address(text)
             .map(Scalar::Address)
             .map_err(|error| unparsable("invalid-address", key, &error, at, units::address_help(text))),
+        Kind::WordOrTime(words) if words.contains(&text) => Ok(Scalar::Text(text.into())),
+        Kind::WordOrTime(words) => units::time(text).map(Scalar::Time).map_err(|error| {
+            let help = format!("`{key}` is {} or a time; {}", suggest::listed(words.iter().copied()), units::TIME_HELP);
+            unparsable("invalid-time", key, &error, at, help)
+        }),
         Kind::Time => units::time(text)
             .map(Scalar::Time)
             .map_err(|error| unparsable("invalid-time", key, &error, at, units::TIME_HELP.into())),
@@ -182,6 +187,8 @@ pub fn takes(kind: &Kind) -> String {
         Kind::Age(_) => "a duration like `7d` or `forever`".into(),
         Kind::Address => "an address like `127.0.0.1:5514`".into(),
         Kind::Time => "a time like `2026-03-01T12:00:00Z`".into(),
+        Kind::WordOrTime(words) => format!("one of {}, or a time", suggest::listed(words.iter().copied())),
+        Kind::Secret => "the name of a secret, `{secret: NAME}`".into(),
         Kind::List(_) => "a list".into(),
         Kind::OneOrMany(one) => format!("{} or a list of them", takes(one)),
         Kind::Named(_, what) => format!("a group of {what}s by name"),

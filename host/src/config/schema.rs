@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::shape::{Kind, Need, ROOT, Shape, Variant};
+use super::shape::{Kind, Need, ROOT, SECRET_NAME, Shape, Variant};
 use super::suggest::listed;
 
 /// The schema, in draft 2020-12.
@@ -70,6 +70,8 @@ fn kind(kind: &'static Kind, definitions: &mut Map<String, Value>) -> Value {
         Kind::Age(_) => json!({ "type": "string", "pattern": r"^(forever|\s*[0-9]+\s*(ms|s|m|h|d|w)\s*)$" }),
         Kind::Address => json!({ "type": "string", "pattern": r"^(\[[0-9a-fA-F:.]+\]|[0-9.]+):[0-9]+$" }),
         Kind::Time => json!({ "type": "string", "format": "date-time" }),
+        Kind::WordOrTime(words) => json!({ "anyOf": [{ "enum": words }, { "type": "string", "format": "date-time" }] }),
+        Kind::Secret => reference(&SECRET_NAME, definitions),
         Kind::Free => json!({ "type": "object" }),
         Kind::List(one) => json!({ "type": "array", "items": self::kind(one, definitions) }),
         Kind::OneOrMany(one) => {

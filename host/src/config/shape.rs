@@ -3,6 +3,8 @@
 //! The one place that knows which keys there are. The check of a file, its reading and the published JSON Schema all
 //! follow these tables.
 
+pub mod kafka;
+
 use std::ops::RangeInclusive;
 
 /// A group of keys.
@@ -69,6 +71,10 @@ pub enum Kind {
     Address,
     /// A time with its zone.
     Time,
+    /// One of these words, or a time with its zone.
+    WordOrTime(&'static [&'static str]),
+    /// The name of a secret: `{secret: NAME}`.
+    Secret,
     /// Any keys and values: they are for a plugin.
     Free,
     /// A list, perhaps an empty one.
@@ -194,12 +200,20 @@ pub static SECRET_ENV: Shape = Shape {
     keys: &[key("env", Kind::Text, Required, "The name of the environment variable.")],
 };
 
+/// The name of a secret, in the place of its value.
+pub static SECRET_NAME: Shape = Shape {
+    what: "a secret's name",
+    doc: "The name of a secret, in the place of its value.",
+    keys: &[key("secret", Kind::Name, Required, "Its name under `secrets`.")],
+};
+
 /// The types of sources.
 pub static SOURCES: &[Variant] = &[
     Variant { key: "type", word: Some("file"), shape: &FILE_SOURCE },
     Variant { key: "type", word: Some("stdin"), shape: &STDIN_SOURCE },
     Variant { key: "type", word: Some("syslog"), shape: &SYSLOG_SOURCE },
     Variant { key: "type", word: Some("demo"), shape: &DEMO_SOURCE },
+    Variant { key: "type", word: Some("kafka"), shape: &kafka::SOURCE },
 ];
 
 const LINE_BYTES: Kind = Kind::Size(16..=256 * MIB);
@@ -408,6 +422,7 @@ pub static STEP_LIMITS: Shape = Shape {
 static SINKS: &[Variant] = &[
     Variant { key: "type", word: Some("stdout"), shape: &STDOUT_SINK },
     Variant { key: "type", word: Some("file"), shape: &FILE_SINK },
+    Variant { key: "type", word: Some("kafka"), shape: &kafka::SINK },
     Variant { key: "plugin", word: None, shape: &PLUGIN_SINK },
 ];
 

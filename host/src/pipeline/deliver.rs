@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::chain::Refused;
-use crate::record::{Batch, Output, Partition, Record, push_header};
+use crate::record::{Batch, Output, Partition, Position, Record, push_header};
 use crate::sink::{Confirm, Delivery, Error, Sink};
 use crate::store::committer::Staged;
-use crate::store::{Append, DEAD_LETTERS, StreamName};
+use crate::store::{Append, DEAD_LETTERS, PositionKey, StreamName};
 
 /// How often a record that a sink refused for now is sent again before it becomes a dead letter.
 const RETRIES: u32 = 5;
@@ -48,6 +48,8 @@ pub struct Settled {
     pub refused: Option<Refused>,
     /// Bytes that become part of the commit.
     pub staged: Vec<Staged>,
+    /// What the sink wants to know after a restart.
+    pub positions: Vec<(PositionKey, Position)>,
 }
 
 impl Outlet {
@@ -65,6 +67,7 @@ impl Outlet {
         for attempt in 0.. {
             settled.delivered += (output.records.len() - delivery.rejects.len()) as u64;
             settled.staged.append(&mut delivery.staged);
+            settled.positions.append(&mut delivery.positions);
             let (again, refused): (Vec<_>, Vec<_>) =
                 delivery.rejects.into_iter().partition(|reject| reject.retriable && attempt < RETRIES);
             if !refused.is_empty() {
@@ -95,6 +98,21 @@ impl Sent {
     pub async fn confirmed(self) -> Result<Confirmed, Error> {
         Ok(Confirmed { outlet: self.outlet, output: self.output, delivery: self.confirm.await? })
     }
+}
+
+/// The outputs of one batch that go to one sink, by whatever routes, as one: a sink that remembers how far it has delivered
+/// can only tell whole batches.
+pub fn joined(mut outputs: Vec<Arc<Output>>) -> Option<Arc<Output>> {
+    if outputs.len() < 2 {
+        return outputs.pop();
+    }
+    let source = outputs.first()?.source.clone();
+    let mut all = Output { source, records: Batch::default(), ordinals: Vec::new() };
+    for output in &outputs {
+        all.records.append(&output.records);
+        all.ordinals.extend_from_slice(&output.ordinals);
+    }
+    Some(Arc::new(all))
 }
 
 fn select(output: &Output, places: &[u32]) -> Output {
@@ -165,6 +183,22 @@ fn murmur2(key: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn outputs_by_several_routes_are_one() {
+        let output = |offset: u64, ordinal| {
+            let mut records = Batch::default();
+            records.push(&Record {
+                offset: crate::record::Offset(offset),
+                ..Record::of(b"a", crate::record::Timestamp(0))
+            });
+            Arc::new(Output { source: "s".into(), records, ordinals: vec![ordinal] })
+        };
+        let all = joined(vec![output(5, 0), output(3, 1)]).unwrap();
+        assert_eq!((all.records.len(), all.records.first_offset().unwrap().0, &all.ordinals[..]), (2, 5, &[0, 1][..]));
+        assert!(Arc::ptr_eq(&joined(vec![all.clone()]).unwrap(), &all));
+        assert!(joined(Vec::new()).is_none());
+    }
 
     #[test]
     fn keys_hash_as_kafka_hashes_them() {

@@ -1,6 +1,7 @@
 //! Where records leave: one file per system.
 
 pub mod file;
+pub mod kafka;
 pub mod lines;
 pub mod plugin;
 pub mod stdout;
@@ -12,7 +13,8 @@ use futures_util::future::BoxFuture;
 
 pub use crate::source::{Disposition, Error};
 
-use crate::record::{Output, Reject};
+use crate::record::{Output, Position, Reject};
+use crate::store::PositionKey;
 use crate::store::committer::Staged;
 
 /// What became of a batch that a sink was given.
@@ -22,6 +24,8 @@ pub struct Delivery {
     pub rejects: Vec<Reject>,
     /// Bytes that become part of the commit (transactional sinks only).
     pub staged: Vec<Staged>,
+    /// What the sink wants to know after a restart: it becomes part of the commit.
+    pub positions: Vec<(PositionKey, Position)>,
 }
 
 /// Resolves when the system has confirmed. Several may be waited for at once; the pipeline commits in order.

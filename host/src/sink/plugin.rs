@@ -115,7 +115,7 @@ impl Worker {
                 self.bisect(output).await?
             }
         };
-        Ok(Delivery { rejects, staged: Vec::new() })
+        Ok(Delivery { rejects, ..Delivery::default() })
     }
 
     async fn bisect(&mut self, output: &Output) -> Result<Vec<Reject>, Error> {

@@ -7,6 +7,7 @@
 pub mod demo;
 pub mod file;
 pub mod intake;
+pub mod kafka;
 pub mod lines;
 pub mod stdin;
 pub mod stream;

@@ -42,7 +42,7 @@ struct Inner {
     writing: Mutex<()>,
     /// Why everything is refused: a write failed.
     failed: OnceLock<String>,
-    _directory: Directory,
+    directory: Directory,
 }
 
 impl EmbeddedStore {
@@ -60,7 +60,7 @@ impl EmbeddedStore {
             tail: Mutex::default(),
             writing: Mutex::default(),
             failed: OnceLock::new(),
-            _directory: directory,
+            directory,
         })))
     }
 
@@ -103,6 +103,10 @@ impl Inner {
 
 #[async_trait]
 impl Store for EmbeddedStore {
+    fn id(&self) -> String {
+        self.0.directory.id.clone()
+    }
+
     async fn create_stream(&self, spec: &StreamSpec) -> Result<(), Error> {
         check_names(&[&spec.name])?;
         let spec = spec.clone();

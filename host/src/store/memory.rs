@@ -44,6 +44,8 @@ struct Contents {
     /// How long a commit takes before it is applied.
     commit_time: Duration,
     commits: u64,
+    /// Drawn when it is first asked for, so that nothing of a simulation hangs on it.
+    id: Option<u64>,
     streams: BTreeMap<StreamName, Stream>,
     positions: BTreeMap<PositionKey, Position>,
     state: BTreeMap<TableId, BTreeMap<Bytes, Bytes>>,
@@ -174,6 +176,10 @@ impl Log {
 
 #[async_trait]
 impl Store for MemoryStore {
+    fn id(&self) -> String {
+        format!("{:016x}", *self.lock().id.get_or_insert_with(super::random))
+    }
+
     async fn create_stream(&self, spec: &StreamSpec) -> Result<(), Error> {
         check_names(&[&spec.name])?;
         let mut contents = self.open()?;

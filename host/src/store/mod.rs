@@ -224,6 +224,13 @@ impl Error {
     }
 }
 
+/// A number that nobody could have guessed, for ids.
+pub fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // The keys of these hashers come from the system's source of randomness.
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
 impl fmt::Display for PositionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.owner, self.input, self.partition)
@@ -235,6 +242,9 @@ impl fmt::Display for PositionKey {
 /// Only the [`committer`] calls [`Store::commit`], one group at a time; everything else may be called from anywhere.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
+    /// What tells this store from every other: 16 hex digits, drawn when it was made. A copy of it has the same.
+    fn id(&self) -> String;
+
     /// Makes a stream, or adds partitions to one, or changes its retention. Durable on return. Partitions are never taken
     /// away: where there are more than the setting says, they stay.
     async fn create_stream(&self, spec: &StreamSpec) -> Result<(), Error>;

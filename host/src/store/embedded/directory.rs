@@ -3,6 +3,7 @@
 //! ```text
 //! DATA/lock           held by the process that has the directory; its pid as text
 //! DATA/store/FORMAT   the version of everything in store/
+//! DATA/store/ID       what tells this store from every other, as 16 hex digits
 //! DATA/store/db/      the engine's files
 //! DATA/store.new/     a store that is being made; whoever finds one begins anew
 //! ```
@@ -25,6 +26,8 @@ const STORE: &str = "store";
 const STORE_NEW: &str = "store.new";
 const FORMAT: &str = "FORMAT";
 const DB: &str = "db";
+const ID: &str = "ID";
+const ID_NEW: &str = "ID.new";
 /// What the FORMAT file says before the version.
 const FORMAT_TEXT: &str = "weir store ";
 /// More than this is not read of files that hold one short line.
@@ -34,6 +37,8 @@ const LINE_BYTES_MAX: u64 = 256;
 pub(super) struct Directory {
     /// Where the engine's files are.
     pub db: PathBuf,
+    /// What tells this store from every other.
+    pub id: String,
     /// The lock lives as long as the open file. The file itself stays: removing it would let two processes lock two files.
     _lock: File,
 }
@@ -48,7 +53,8 @@ impl Directory {
             make_store(data, create)?;
         }
         check_format(&store)?;
-        Ok(Directory { db: store.join(DB), _lock: lock })
+        let id = id(&store).map_err(|error| io("read or make", &store.join(ID), &error))?;
+        Ok(Directory { db: store.join(DB), id, _lock: lock })
     }
 }
 
@@ -112,6 +118,28 @@ fn check_format(store: &Path) -> Result<(), Error> {
     Err(Error::Format { directory: store.display().to_string(), found, expected: FORMAT_VERSION })
 }
 
+/// The store's id. One is drawn where there is none: the store is new, or of a version that had none.
+fn id(store: &Path) -> std::io::Result<String> {
+    let path = store.join(ID);
+    match File::open(&path).and_then(|mut file| read_line(&mut file)) {
+        Ok(text) if is_id(text.trim()) => return Ok(text.trim().to_owned()),
+        Ok(text) => return Err(std::io::Error::other(format!("expected 16 hex digits, found {:?}", text.trim()))),
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Err(_) => {}
+    }
+    let id = format!("{:016x}", crate::store::random());
+    let mut file = File::create(store.join(ID_NEW))?;
+    writeln!(file, "{id}")?;
+    file.sync_all()?;
+    std::fs::rename(store.join(ID_NEW), path)?;
+    sync_dir(store)?;
+    Ok(id)
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 fn read_line(file: &mut File) -> std::io::Result<String> {
     let mut bytes = Vec::new();
     file.take(LINE_BYTES_MAX).read_to_end(&mut bytes)?;
@@ -159,6 +187,17 @@ mod tests {
         let _first = open(data.path()).unwrap();
         let text = std::fs::read_to_string(data.path().join(LOCK)).unwrap();
         assert_eq!(text, format!("{}\n", std::process::id()));
+    }
+
+    #[test]
+    fn the_id_is_drawn_once_and_kept() {
+        let (data, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let id = open(data.path()).unwrap().id;
+        assert!(is_id(&id), "{id}");
+        assert_eq!(open(data.path()).unwrap().id, id);
+        assert_ne!(open(other.path()).unwrap().id, id);
+        std::fs::write(data.path().join("store/ID"), "something else\n").unwrap();
+        assert!(open(data.path()).is_err());
     }
 
     #[test]

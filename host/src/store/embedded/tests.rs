@@ -48,6 +48,10 @@ impl EmbeddedStore {
 
 #[async_trait]
 impl Store for Forgetful {
+    fn id(&self) -> String {
+        self.0.id()
+    }
+
     async fn create_stream(&self, spec: &StreamSpec) -> Result<(), Error> {
         self.0.create_stream(spec).await
     }

@@ -1,0 +1,155 @@
+//! What goes wrong is said in words that help: what can heal is tried again, what cannot ends with 69.
+
+use rdkafka::producer::{BaseRecord, Producer};
+
+use super::client::{Client, unique};
+use super::flow::pipeline;
+use super::server::{Kafka, USER};
+use crate::harness::{Bench, PATIENCE};
+
+/// Runs a file that cannot work, and returns what was said.
+fn refused(bench: &Bench, file: &str) -> String {
+    bench.write("weir.yaml", file);
+    let output = bench.run(&["run", "--once", "weir.yaml"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(69), "{said}");
+    said
+}
+
+fn assert_says(said: &str, words: &[&str]) {
+    for word in words {
+        assert!(said.contains(word), "{word:?} is not in: {said}");
+    }
+}
+
+#[test]
+fn records_that_are_gone_need_the_operators_word() {
+    let (kafka, bench) = (Kafka::shared(), Bench::new());
+    let client = Client::new(&kafka.address());
+    let (from, to) = (client.topic("in", 1, &[]), client.topic("out", 1, &[]));
+    client.write_numbers(&from, 0..100, 1);
+    bench.write("weir.yaml", &pipeline(&kafka.address(), &from, &to, "", ""));
+    assert!(bench.run(&["run", "--once", "weir.yaml"]).status.success());
+    client.write_numbers(&from, 100..400, 1);
+    client.delete_before(&from, 0, 150);
+    let said = refused(&bench, &pipeline(&kafka.address(), &from, &to, "", ""));
+    assert_says(&said, &[&from, "partition 0", "from offset 100", "offset 150", "up to 50 records", "on_lost: earliest"]);
+    bench.write("weir.yaml", &pipeline(&kafka.address(), &from, &to, "on_lost: earliest", ""));
+    let output = bench.run(&["run", "--once", "weir.yaml"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_says(&String::from_utf8(output.stderr).unwrap(), &["up to 50 records", "going on at offset 150"]);
+    let numbers: Vec<u64> = client.read(&to).iter().map(|record| record.number()).collect();
+    assert_eq!(numbers, (0..100).chain(150..400).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_a_topic_never_takes_becomes_a_dead_letter() {
+    let (kafka, bench) = (Kafka::shared(), Bench::new());
+    let client = Client::new(&kafka.address());
+    let from = client.topic("in", 1, &[]);
+    let to = client.topic("out", 1, &[("cleanup.policy", "compact"), ("max.message.bytes", "2000")]);
+    let producer = client.producer();
+    let large = "x".repeat(3_000);
+    for n in 0..300 {
+        let (key, value) = (n.to_string(), if n % 10 == 1 { large.clone() } else { n.to_string() });
+        let mut record = BaseRecord::to(&from).payload(&value);
+        record.key = (n % 10 != 2).then_some(&key);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(PATIENCE).unwrap();
+    bench.write("weir.yaml", &pipeline(&kafka.address(), &from, &to, "", ""));
+    let output = bench.run(&["run", "--once", "--json", "weir.yaml"]);
+    assert!(output.status.success(), "{output:?}");
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((summary["total"]["records_out"].as_u64(), summary["total"]["dead"].as_u64()), (Some(240), Some(60)));
+    assert_eq!(client.read(&to).len(), 240);
+}
+
+#[test]
+fn what_the_broker_alone_refuses_is_found_and_the_rest_is_delivered() {
+    let (kafka, bench) = (Kafka::shared(), Bench::new());
+    let client = Client::new(&kafka.address());
+    let from = client.topic("in", 1, &[]);
+    let to = client.topic("out", 1, &[("message.timestamp.before.max.ms", "3600000")]);
+    let producer = client.producer();
+    for n in 0..50 {
+        let record = BaseRecord::to(&from).key("k");
+        let value = n.to_string();
+        let record = if n % 10 == 3 { record.timestamp(1_000_000_000_000) } else { record };
+        producer.send(record.payload(&value)).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(PATIENCE).unwrap();
+    bench.write("weir.yaml", &pipeline(&kafka.address(), &from, &to, "", ""));
+    let output = bench.run(&["run", "--once", "--json", "weir.yaml"]);
+    assert!(output.status.success(), "{output:?}");
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["total"]["dead"], 5, "{summary}");
+    let numbers: Vec<u64> = client.read(&to).iter().map(|record| record.number()).collect();
+    assert_eq!(numbers, (0..50).filter(|n| n % 10 != 3).collect::<Vec<u64>>());
+}
+
+#[test]
+fn topics_that_are_missing_stop_it() {
+    let (kafka, bench) = (Kafka::shared(), Bench::new());
+    let client = Client::new(&kafka.address());
+    let (there, missing) = (client.topic("in", 1, &[]), unique("missing"));
+    let said = refused(&bench, &pipeline(&kafka.address(), &missing, &there, "", ""));
+    assert_says(&said, &[&missing, "there is no such topic", "orders"]);
+    let said = refused(&bench, &pipeline(&kafka.address(), &there, &missing, "", ""));
+    assert_says(&said, &[&missing, "there is no topic", "`create`", "shop"]);
+}
+
+#[test]
+fn logins_and_certificates_are_told_apart() {
+    let (kafka, bench) = (Kafka::shared(), Bench::new());
+    let client = Client::new(&kafka.address());
+    let (from, to) = (client.topic("in", 1, &[]), client.topic("out", 1, &[]));
+    client.write_numbers(&from, 0..10, 1);
+    let file = |ca: &str, mechanism: &str, secret: &str| {
+        let login = format!(
+            "tls: {{ {ca} }}, sasl: {{ mechanism: {mechanism}, user: {}, password: {{ secret: {secret} }} }}",
+            USER.0
+        );
+        let file = pipeline(&kafka.secure_address(), &from, &to, &login, &login);
+        let secrets = format!("version: 1\nsecrets: {{ {secret}: {{ file: {secret} }} }}");
+        file.replace("version: 1", &secrets)
+    };
+    bench.write("right", USER.1);
+    bench.write("wrong", "something else\n");
+    let ca = format!("ca: '{}'", kafka.ca().display());
+    for mechanism in ["scram-sha-512", "plain"] {
+        let said = refused(&bench, &file(&ca, mechanism, "wrong"));
+        assert_says(&said, &["refuses the login of the user alice", mechanism, "`sasl`"]);
+        assert!(!said.contains("something else"), "the password was told: {said}");
+    }
+    let said = refused(&bench, &file("", "plain", "right"));
+    assert_says(&said, &["TLS", "`ca`"]);
+    bench.write("weir.yaml", &file(&ca, "scram-sha-512", "right"));
+    let output = bench.run(&["run", "--once", "weir.yaml"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(client.read(&to).len(), 10);
+}
+
+#[test]
+fn a_broker_that_is_down_is_waited_for() {
+    let (mut kafka, bench) = (Kafka::prepare(), Bench::new());
+    let (from, to) = ("from", "to");
+    let file = pipeline(&kafka.address(), from, to, "properties: { topic.metadata.refresh.interval.ms: 300 }", "create: { partitions: 1 }");
+    bench.write("weir.yaml", &file.replace("topics: 'from'", "topics: '^from-'"));
+    let mut weir = bench.start(&["weir.yaml"]);
+    let log = bench.path("weir.log");
+    let says = |word: &str| std::fs::read_to_string(&log).unwrap().contains(word);
+    weir.until("a warning", || says("no broker of") && says("trying again"));
+    kafka.start();
+    let client = Client::new(&kafka.address());
+    let topic = client.topic("from", 1, &[]);
+    client.write_numbers(&topic, 0..100, 1);
+    weir.until("the output", || says("the topic was made") && client.read(to).len() == 100);
+    kafka.kill();
+    kafka.start();
+    client.write_numbers(&topic, 100..200, 1);
+    weir.until("the output after a restart", || client.read(to).len() == 200);
+    assert_eq!(weir.terminate(), 0);
+    let numbers: Vec<u64> = client.read(to).iter().map(|record| record.number()).collect();
+    assert_eq!(numbers, (0..200).collect::<Vec<_>>());
+}

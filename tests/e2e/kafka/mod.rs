@@ -1,0 +1,6 @@
+//! Kafka in and out, against a real broker, read back by clients that are not Weir's.
+
+mod client;
+mod faults;
+mod flow;
+mod server;
