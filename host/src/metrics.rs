@@ -43,6 +43,21 @@ pub struct PipelineMetrics {
 #[derive(Debug, Default)]
 pub struct Lags(Mutex<BTreeMap<LagOf, Lag>>);
 
+/// How far a pipeline is behind the end of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionLag {
+    /// The pipeline.
+    pub pipeline: Arc<str>,
+    /// The source that it reads.
+    pub source: Arc<str>,
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: Partition,
+    /// Records between what it has committed and the end, as last known.
+    pub records: u64,
+}
+
 type LagOf = (Arc<str>, Arc<str>, String, Partition);
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -68,18 +83,22 @@ impl Lags {
         lag.end = end.unwrap_or(lag.end);
     }
 
-    /// Each partition's lag, in records: pipeline, source, topic, partition, lag.
-    pub fn all(&self) -> Vec<(Arc<str>, Arc<str>, String, Partition, u64)> {
+    /// Each partition's lag, by pipeline, source, topic and partition.
+    pub fn all(&self) -> Vec<PartitionLag> {
         let lags = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of = |((pipeline, source, topic, partition), lag): (&LagOf, &Lag)| {
-            (pipeline.clone(), source.clone(), topic.clone(), *partition, lag.end.saturating_sub(lag.next))
+        let of = |((pipeline, source, topic, partition), lag): (&LagOf, &Lag)| PartitionLag {
+            pipeline: pipeline.clone(),
+            source: source.clone(),
+            topic: topic.clone(),
+            partition: *partition,
+            records: lag.end.saturating_sub(lag.next),
         };
         lags.iter().map(of).collect()
     }
 
-    /// The lag of all together.
+    /// The lag of all together, in records.
     pub fn total(&self) -> u64 {
-        self.all().iter().map(|(_, _, _, _, lag)| lag).sum()
+        self.all().iter().map(|lag| lag.records).sum()
     }
 }
 

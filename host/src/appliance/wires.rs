@@ -174,7 +174,7 @@ impl Wiring for Wires {
                     name: name.into(),
                     pipeline: task.pipeline.clone(),
                     partition: task.partition,
-                    settings: settings.clone(),
+                    settings: (**settings).clone(),
                     store: self.store.clone(),
                     bytes_max: self.budget(task).produced,
                     writers: self.kafka.writers.clone(),

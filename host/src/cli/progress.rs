@@ -427,7 +427,14 @@ a-pipeline-with-a-name            1            1            0            0
         let metrics = Arc::new(PipelineMetrics::default());
         metrics.records_in.add(3);
         let pipelines = [("p".into(), metrics)].into();
-        Status { pipelines, received: Default::default(), store, committer, reads: vec![key, unread, gone] }
+        Status {
+            pipelines,
+            received: Default::default(),
+            store,
+            committer,
+            reads: vec![key, unread, gone],
+            lags: Default::default(),
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -224,9 +224,8 @@ fn sink(view: View<'_>, node: &Node, root: &Node) -> Result<Sink> {
             Ok(Sink::Stdout(StdoutSink { format: format(view)? }))
         }
         Some("file") => file_sink(View { node: Some(node), shape: &shape::FILE_SINK, ..view }).map(Sink::File),
-        Some("kafka") => {
-            kafka::sink(View { node: Some(node), shape: &shape::kafka::SINK, ..view }, root).map(Sink::Kafka)
-        }
+        Some("kafka") => kafka::sink(View { node: Some(node), shape: &shape::kafka::SINK, ..view }, root)
+            .map(|sink| Sink::Kafka(Box::new(sink))),
         _ => step(view, node).map(Sink::Plugin),
     }
 }

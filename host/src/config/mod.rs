@@ -234,7 +234,7 @@ pub enum Sink {
     /// A file, exactly once.
     File(FileSink),
     /// A topic of Kafka.
-    Kafka(KafkaSink),
+    Kafka(Box<KafkaSink>),
     /// A plugin of the world `sink`.
     Plugin(Step),
 }

@@ -114,7 +114,7 @@ impl Client {
     pub fn committed(&self, group: &str, topic: &str, partitions: i32) -> BTreeMap<i32, i64> {
         let consumer: BaseConsumer = self.config.clone().set("group.id", group).create().unwrap();
         let mut wanted = TopicPartitionList::new();
-        (0..partitions).for_each(|partition| drop(wanted.add_partition(topic, partition)));
+        wanted.add_partition_range(topic, 0, partitions - 1);
         let found = consumer.committed_offsets(wanted, PATIENCE).unwrap();
         let offset = |offset| match offset {
             Offset::Offset(offset) => offset,
@@ -137,7 +137,8 @@ pub fn unique(name: &str) -> String {
 }
 
 pub fn headers(all: &[(&str, Option<&str>)]) -> OwnedHeaders {
-    let add = |headers: OwnedHeaders, (key, value): &(&str, Option<&str>)| headers.insert(Header { key, value: *value });
+    let add =
+        |headers: OwnedHeaders, (key, value): &(&str, Option<&str>)| headers.insert(Header { key, value: *value });
     all.iter().fold(OwnedHeaders::new(), add)
 }
 

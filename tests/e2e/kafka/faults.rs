@@ -33,7 +33,10 @@ fn records_that_are_gone_need_the_operators_word() {
     client.write_numbers(&from, 100..400, 1);
     client.delete_before(&from, 0, 150);
     let said = refused(&bench, &pipeline(&kafka.address(), &from, &to, "", ""));
-    assert_says(&said, &[&from, "partition 0", "from offset 100", "offset 150", "up to 50 records", "on_lost: earliest"]);
+    assert_says(
+        &said,
+        &[&from, "partition 0", "from offset 100", "offset 150", "up to 50 records", "on_lost: earliest"],
+    );
     bench.write("weir.yaml", &pipeline(&kafka.address(), &from, &to, "on_lost: earliest", ""));
     let output = bench.run(&["run", "--once", "weir.yaml"]);
     assert!(output.status.success(), "{output:?}");
@@ -134,7 +137,13 @@ fn logins_and_certificates_are_told_apart() {
 fn a_broker_that_is_down_is_waited_for() {
     let (mut kafka, bench) = (Kafka::prepare(), Bench::new());
     let (from, to) = ("from", "to");
-    let file = pipeline(&kafka.address(), from, to, "properties: { topic.metadata.refresh.interval.ms: 300 }", "create: { partitions: 1 }");
+    let file = pipeline(
+        &kafka.address(),
+        from,
+        to,
+        "properties: { topic.metadata.refresh.interval.ms: 300 }",
+        "create: { partitions: 1 }",
+    );
     bench.write("weir.yaml", &file.replace("topics: 'from'", "topics: '^from-'"));
     let mut weir = bench.start(&["weir.yaml"]);
     let log = bench.path("weir.log");

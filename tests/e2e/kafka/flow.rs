@@ -63,12 +63,17 @@ fn records_keep_what_they_are_and_keys_their_partition() {
         producer.send(record).map_err(|(error, _)| error).unwrap();
     }
     producer.flush(PATIENCE).unwrap();
-    bench.write("weir.yaml", &pipeline(&kafka.address(), &from, &to, "", "compression: zstd, create: { partitions: 3 }"));
+    bench.write(
+        "weir.yaml",
+        &pipeline(&kafka.address(), &from, &to, "", "compression: zstd, create: { partitions: 3 }"),
+    );
     let output = bench.run(&["run", "--once", "weir.yaml"]);
     assert!(output.status.success(), "{output:?}");
     let content = |read: Vec<Read>| {
-        let mut content: Vec<_> =
-            read.into_iter().map(|of| (of.timestamp, of.key.clone().map(|_| of.partition), of.key, of.value, of.headers)).collect();
+        let mut content: Vec<_> = read
+            .into_iter()
+            .map(|of| (of.timestamp, of.key.clone().map(|_| of.partition), of.key, of.value, of.headers))
+            .collect();
         content.sort();
         content
     };
@@ -96,7 +101,11 @@ fn a_topic_is_filtered_by_sql() {
     let read = client.read(&to);
     assert_eq!(read.len(), 250);
     assert!(read.iter().all(|record| record.value == Some(format!(r#"{{"n":{}}}"#, record.key.as_ref().unwrap()))));
-    assert_eq!(client.committed("weir-copy", &from, 2).values().sum::<i64>(), 1_000, "the group has what was committed");
+    assert_eq!(
+        client.committed("weir-copy", &from, 2).values().sum::<i64>(),
+        1_000,
+        "the group has what was committed"
+    );
 }
 
 #[test]
@@ -148,7 +157,8 @@ fn what_was_in_doubt_is_not_sent_again() {
     };
     let copy = |from: &str, to: &str| {
         let _ = std::fs::remove_dir_all(bench.path(to));
-        let done = std::process::Command::new("cp").arg("-r").args([bench.path(from), bench.path(to)]).status().unwrap();
+        let done =
+            std::process::Command::new("cp").arg("-r").args([bench.path(from), bench.path(to)]).status().unwrap();
         assert!(done.success());
     };
     client.write_numbers(&from, 0..1_500, 10);

@@ -131,7 +131,13 @@ impl Kafka {
     fn format(&self) {
         let java = self.java();
         let mut command = Command::new(&java[0]);
-        command.args(&java[1..]).args(["kafka.tools.StorageTool", "format", "--standalone", "-t", "MkU3OEVBNTcwNTJENDM2Qk"]);
+        command.args(&java[1..]).args([
+            "kafka.tools.StorageTool",
+            "format",
+            "--standalone",
+            "-t",
+            "MkU3OEVBNTcwNTJENDM2Qk",
+        ]);
         command.arg("-c").arg(self.path("server.properties"));
         command.arg("--add-scram").arg(format!("SCRAM-SHA-512=[name={},password={}]", USER.0, USER.1));
         let done = command.output().unwrap();
@@ -182,7 +188,9 @@ fn libraries() -> &'static Path {
 
 fn fetch(work: &Path, cache: &Path) {
     let dependency = |group: &str, artifact: &str, version: &str| {
-        format!("<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{version}</version></dependency>")
+        format!(
+            "<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{version}</version></dependency>"
+        )
     };
     let dependencies = [
         dependency("org.apache.kafka", "kafka_2.13", VERSION),

@@ -21,6 +21,11 @@ pub const RULES: &[Rule] = &[
         demands: "only host/src/plugin uses wasmtime, and only the host depends on it",
         check: wasmtime_in_plugin,
     },
+    Rule {
+        name: "rdkafka-in-kafka",
+        demands: "only the kafka modules of host/src use rdkafka",
+        check: rdkafka_in_kafka,
+    },
     Rule { name: "fjall-in-embedded", demands: "only host/src/store/embedded uses fjall", check: fjall_in_embedded },
     Rule {
         name: "clients-know-no-weir",
@@ -75,6 +80,12 @@ fn wasmtime_in_plugin(tree: &Tree) -> Vec<Violation> {
     let manifests =
         tree.files.iter().filter(|file| file.path.ends_with("/Cargo.toml") && file.path != "host/Cargo.toml");
     code.chain(manifests.flat_map(|file| lines_that_begin(file, "wasmtime"))).collect()
+}
+
+fn rdkafka_in_kafka(tree: &Tree) -> Vec<Violation> {
+    let rooms = ["host/src/kafka/", "host/src/source/kafka/", "host/src/sink/kafka/", "host/src/config/kafka.rs"];
+    let outside = tree.rust(&["host/src/"]).filter(move |file| !rooms.iter().any(|room| file.path.starts_with(room)));
+    outside.flat_map(|file| uses(file, "rdkafka")).collect()
 }
 
 fn fjall_in_embedded(tree: &Tree) -> Vec<Violation> {
@@ -167,6 +178,15 @@ mod tests {
             ("deploy/xtask/Cargo.toml", "wasmtime.workspace = true\n"),
         ];
         assert_rule(RULES, "wasmtime-in-plugin", &fine, &broken);
+    }
+
+    #[test]
+    fn rdkafka_stays_in_its_rooms() {
+        let fine = [
+            ("host/src/sink/kafka/producer.rs", "use rdkafka::ClientConfig;\n"),
+            ("host/src/pipeline.rs", "// rdkafka::x\n"),
+        ];
+        assert_rule(RULES, "rdkafka-in-kafka", &fine, &[("host/src/sink/plugin.rs", "use rdkafka::ClientConfig;\n")]);
     }
 
     #[test]

@@ -217,8 +217,11 @@ impl Entry {
         self.holes = holes;
     }
 
+    /// Adds what was refused. A hole behind all that was delivered goes on, so that refusals in a row are one hole.
     fn add_holes(&mut self, outcomes: &[(Id, bool)], epoch: u64) {
-        let mut open: Option<Hole> = None;
+        let first = outcomes.first().map(|(id, _)| *id);
+        let is_open = |hole: &Hole| Some(hole.from) > self.last && Some(hole.to) < first;
+        let mut open = self.holes.pop_if(|hole| is_open(hole)).map(|hole| Hole { epoch, ..hole });
         for (id, delivered) in outcomes {
             match (&mut open, delivered) {
                 (Some(_), true) => self.holes.extend(open.take()),

@@ -34,6 +34,9 @@ const STEP_TIME_MAX: Duration = Duration::from_secs(60);
 const STORE_TIME_MAX: Duration = Duration::from_secs(20);
 /// How long giving up an open transaction may take. It is done so that readers need not wait until it times out.
 const ABORT_TIME_MAX: Duration = Duration::from_secs(5);
+/// How often a transaction is tried again after brokers refused records of it. librdkafka does not count the records of the
+/// transaction that it aborts then, so the next one fails too, for a gap in its sequence; after that it begins a new one.
+const TRIES_AFTER_REFUSAL: u32 = 3;
 /// Why librdkafka does not take a record.
 const TOO_LARGE: &str = "the record is too large for one request";
 /// The pause before the store is asked again what it has committed.
@@ -52,6 +55,15 @@ pub(super) struct Transactions<'a> {
     ledger: Ledger,
     /// What the store was told last.
     told: Settled,
+}
+
+/// How trying a transaction ended.
+enum Attempt {
+    Committed,
+    /// The brokers refused records, which are known now.
+    Refused,
+    /// Records could not be written, and none of them is to blame.
+    Failed(Error),
 }
 
 /// A batch in a transaction.
@@ -143,7 +155,7 @@ impl<'a> Transactions<'a> {
         let mut parts: Vec<Part> = group.iter().map(|request| self.plan(&request.output)).collect();
         let is_new = |(request, part): (&Request, &Part)| part.to_send(&request.output).next().is_some();
         if group.iter().zip(&parts).any(is_new) {
-            while !self.attempt(group, &mut parts, requests)? {}
+            self.commit_parts(group, &mut parts, requests)?;
         } else {
             self.record(group, &mut parts);
         }
@@ -178,14 +190,26 @@ impl<'a> Transactions<'a> {
         part
     }
 
-    /// Tries the transaction. Returns whether it was committed; if not, records were refused, and it is to be tried without.
-    fn attempt(&mut self, group: &[Request], parts: &mut [Part], requests: &Requests) -> Result<bool, Error> {
-        self.producer.native.begin_transaction().map_err(|error| self.failed(&error))?;
-        self.produce(group, parts)?;
-        if self.wait(parts, requests)? {
+    /// Tries until the transaction is committed, each time without the records that were refused by then.
+    fn commit_parts(&mut self, group: &[Request], parts: &mut [Part], requests: &Requests) -> Result<(), Error> {
+        let mut tries_left = 0;
+        loop {
+            match self.attempt(group, parts, requests)? {
+                Attempt::Committed => return Ok(()),
+                Attempt::Refused => tries_left = TRIES_AFTER_REFUSAL,
+                Attempt::Failed(error) if tries_left == 0 => return Err(error),
+                Attempt::Failed(_) => tries_left -= 1,
+            }
             let aborted = self.producer.native.abort_transaction(STEP_TIME_MAX);
             aborted.map_err(|error| self.failed(&error))?;
-            return Ok(false);
+        }
+    }
+
+    fn attempt(&mut self, group: &[Request], parts: &mut [Part], requests: &Requests) -> Result<Attempt, Error> {
+        self.producer.native.begin_transaction().map_err(|error| self.failed(&error))?;
+        self.produce(group, parts)?;
+        if let Some(failed) = self.wait(parts, requests)? {
+            return Ok(failed);
         }
         self.record(group, parts);
         let marker = self.marker()?;
@@ -196,7 +220,7 @@ impl<'a> Transactions<'a> {
         if let Some(last) = parts.last_mut() {
             last.settled = self.ledger.settled(self.ledger.epoch());
         }
-        Ok(true)
+        Ok(Attempt::Committed)
     }
 
     /// Hands the records over.
@@ -219,8 +243,8 @@ impl<'a> Transactions<'a> {
         Ok(())
     }
 
-    /// Waits until nothing is on its way. Returns whether the brokers have refused records.
-    fn wait(&self, parts: &mut [Part], requests: &Requests) -> Result<bool, Error> {
+    /// Waits until nothing is on its way. Returns why the transaction has to be given up, where it has to.
+    fn wait(&self, parts: &mut [Part], requests: &Requests) -> Result<Option<Attempt>, Error> {
         while self.producer.native.in_flight_count() > 0 {
             self.producer.look();
             // The task has gone, and nobody waits for the answer.
@@ -229,10 +253,10 @@ impl<'a> Transactions<'a> {
             }
         }
         let (_, failed) = self.producer.reports();
-        let Some(first) = failed.first() else { return Ok(false) };
+        let Some(first) = failed.first() else { return Ok(None) };
         let blamed = to_blame(&failed);
         if blamed.is_empty() {
-            return Err(self.failed(&KafkaError::MessageProduction(first.code)));
+            return Ok(Some(Attempt::Failed(self.failed(&KafkaError::MessageProduction(first.code)))));
         }
         for failed in blamed {
             if let Some(part) = parts.get_mut(failed.tag.batch as usize) {
@@ -242,7 +266,7 @@ impl<'a> Transactions<'a> {
                 );
             }
         }
-        Ok(true)
+        Ok(Some(Attempt::Refused))
     }
 
     /// Keeps in the ledger what becomes of the batches.

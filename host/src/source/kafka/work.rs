@@ -162,17 +162,15 @@ struct Reading {
 }
 
 impl Reading {
+    /// Splits each partition's queue off before it is assigned, so that none of its messages goes to the consumer's own.
     fn of(work: &Work<'_>, consumer: &Arc<BaseConsumer<Context>>, begins: Vec<Begin>) -> Result<Reading, Error> {
         let partition = work.opening.partition.0 as i32;
         let mut assignment = TopicPartitionList::new();
-        for Begin { topic, place, .. } in &begins {
-            let added = assignment.add_partition_offset(topic, partition, Offset::Offset(place.next as i64));
-            added.map_err(|error| words::retry(format!("topic {topic}: {error}")))?;
-        }
-        consumer.assign(&assignment).map_err(|error| words::retry(error.to_string()))?;
         let bell = Arc::new(Bell::default());
         let mut queues = Vec::new();
         for Begin { topic, place: Place { next, .. }, there } in begins {
+            let added = assignment.add_partition_offset(&topic, partition, Offset::Offset(next as i64));
+            added.map_err(|error| words::retry(format!("topic {topic}: {error}")))?;
             let source = format!("{}/{topic}/{partition}", work.opening.name).into();
             let split = consumer.split_partition_queue(&topic, partition);
             let split = split.ok_or_else(|| words::retry(format!("topic {topic} has no queue")))?;
@@ -182,6 +180,7 @@ impl Reading {
             queue.on_ready(move || ring.ring());
             queues.push(queue);
         }
+        consumer.assign(&assignment).map_err(|error| words::retry(error.to_string()))?;
         Ok(Reading { queues, bell })
     }
 
@@ -192,8 +191,11 @@ impl Reading {
         doing: &Doing<'_>,
     ) -> Result<Ended, Error> {
         loop {
-            if let Some(Err(error)) = consumer.poll(Duration::ZERO) {
-                trouble(&error, doing, &work.signals)?;
+            match consumer.poll(Duration::ZERO) {
+                Some(Err(error)) => trouble(&error, doing, &work.signals)?,
+                // It went past its queue, so its order is lost.
+                Some(Ok(_)) => return Ok(Ended::Again),
+                None => {}
             }
             let mut found_any = false;
             for queue in &mut self.queues {

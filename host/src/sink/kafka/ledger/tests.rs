@@ -215,4 +215,9 @@ fn refusals_in_a_row_take_no_room() {
     let outcomes: Vec<_> = (0..100_000).map(|offset| (Id { offset, ordinal: 0 }, offset == 99_999)).collect();
     ledger.record(1, &outcomes);
     assert!(ledger.encode(0).len() < 40);
+    for (at, batch) in (1..).zip(outcomes.chunks(100)) {
+        ledger.record(2, batch);
+        assert_eq!(ledger.entries[&2].holes.len(), 1, "after {at} batches");
+    }
+    assert!(ledger.encode(0).len() < 80);
 }
