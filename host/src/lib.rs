@@ -9,6 +9,8 @@ pub mod stop;
 
 pub mod config;
 
+mod rabbitmq;
+
 pub mod source;
 
 pub mod plugin;

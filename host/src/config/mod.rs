@@ -9,6 +9,7 @@ mod conflicts;
 mod load;
 mod names;
 mod paths;
+pub mod rabbitmq;
 mod read;
 pub mod report;
 mod schema;
@@ -30,6 +31,8 @@ pub use report::{Look, Place, Problem, Report};
 pub use schema::json_schema;
 pub use secret::Secret;
 pub use suggest::{listed, nearest};
+
+pub use rabbitmq::{ClientTls, RabbitmqSink, RabbitmqSource};
 
 use crate::record::Timestamp;
 use crate::store::StreamSpec;
@@ -76,6 +79,8 @@ pub enum Source {
     Stdin(StdinSource),
     /// Syslog over the network.
     Syslog(SyslogSource),
+    /// A queue or stream of RabbitMQ.
+    Rabbitmq(RabbitmqSource),
     /// Generated auth logs.
     Demo(DemoSource),
 }
@@ -225,6 +230,8 @@ pub enum Sink {
     Stdout(StdoutSink),
     /// A file, exactly once.
     File(FileSink),
+    /// An exchange of RabbitMQ.
+    Rabbitmq(RabbitmqSink),
     /// A plugin of the world `sink`.
     Plugin(Step),
 }

@@ -70,6 +70,8 @@ fn kind(kind: &'static Kind, definitions: &mut Map<String, Value>) -> Value {
         Kind::Age(_) => json!({ "type": "string", "pattern": r"^(forever|\s*[0-9]+\s*(ms|s|m|h|d|w)\s*)$" }),
         Kind::Address => json!({ "type": "string", "pattern": r"^(\[[0-9a-fA-F:.]+\]|[0-9.]+):[0-9]+$" }),
         Kind::Time => json!({ "type": "string", "format": "date-time" }),
+        Kind::True => json!({ "const": true }),
+        Kind::Form(form) => json!({ "type": "string", "pattern": form.pattern }),
         Kind::Free => json!({ "type": "object" }),
         Kind::List(one) => json!({ "type": "array", "items": self::kind(one, definitions) }),
         Kind::OneOrMany(one) => {

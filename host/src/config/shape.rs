@@ -3,7 +3,11 @@
 //! The one place that knows which keys there are. The check of a file, its reading and the published JSON Schema all
 //! follow these tables.
 
+mod rabbitmq;
+
 use std::ops::RangeInclusive;
+
+pub use rabbitmq::{DECLARE, RABBITMQ_SINK, RABBITMQ_SOURCE, ROUTING_KEY_OF_FIELD, ROUTING_KEY_OF_HEADER};
 
 /// A group of keys.
 #[derive(Debug)]
@@ -69,6 +73,10 @@ pub enum Kind {
     Address,
     /// A time with its zone.
     Time,
+    /// `true`, and nothing else.
+    True,
+    /// A text of a certain form.
+    Form(&'static Form),
     /// Any keys and values: they are for a plugin.
     Free,
     /// A list, perhaps an empty one.
@@ -85,6 +93,21 @@ pub enum Kind {
     Either(&'static Kind, &'static Kind),
     /// A key that is known, and that this version can do nothing with; the text says what holds instead.
     Unsupported(&'static str),
+}
+
+/// A form that a text has to have.
+#[derive(Debug)]
+pub struct Form {
+    /// What it is, with its article.
+    pub what: &'static str,
+    /// A regular expression that every such text matches, for editors.
+    pub pattern: &'static str,
+    /// The name of the rule.
+    pub rule: &'static str,
+    /// Says what is wrong with a text.
+    pub check: fn(&str) -> Result<(), String>,
+    /// How it is to be written.
+    pub help: &'static str,
 }
 
 /// One of several groups of keys.
@@ -194,11 +217,30 @@ pub static SECRET_ENV: Shape = Shape {
     keys: &[key("env", Kind::Text, Required, "The name of the environment variable.")],
 };
 
+/// A use of a secret.
+pub static SECRET_REFERENCE: Shape = Shape {
+    what: "a use of a secret",
+    doc: "A secret, by its name under `secrets`.",
+    keys: &[key("secret", Kind::Name, Required, "The name of the secret.")],
+};
+
+/// TLS towards a server.
+pub static CLIENT_TLS: Shape = Shape {
+    what: "the group `tls` of a client",
+    doc: "TLS towards a server.",
+    keys: &[
+        key("ca", Kind::Path, Optional, "Certificate authorities to trust, PEM; those of the system, without it."),
+        key("certificate", Kind::Path, Optional, "The client's certificate chain, PEM."),
+        key("key", Kind::Path, Optional, "The client's private key, PEM."),
+    ],
+};
+
 /// The types of sources.
 pub static SOURCES: &[Variant] = &[
     Variant { key: "type", word: Some("file"), shape: &FILE_SOURCE },
     Variant { key: "type", word: Some("stdin"), shape: &STDIN_SOURCE },
     Variant { key: "type", word: Some("syslog"), shape: &SYSLOG_SOURCE },
+    Variant { key: "type", word: Some("rabbitmq"), shape: &RABBITMQ_SOURCE },
     Variant { key: "type", word: Some("demo"), shape: &DEMO_SOURCE },
 ];
 
@@ -408,6 +450,7 @@ pub static STEP_LIMITS: Shape = Shape {
 static SINKS: &[Variant] = &[
     Variant { key: "type", word: Some("stdout"), shape: &STDOUT_SINK },
     Variant { key: "type", word: Some("file"), shape: &FILE_SINK },
+    Variant { key: "type", word: Some("rabbitmq"), shape: &RABBITMQ_SINK },
     Variant { key: "plugin", word: None, shape: &PLUGIN_SINK },
 ];
 

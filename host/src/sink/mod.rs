@@ -3,6 +3,7 @@
 pub mod file;
 pub mod lines;
 pub mod plugin;
+pub mod rabbitmq;
 pub mod stdout;
 
 use std::sync::Arc;

@@ -8,6 +8,7 @@ pub mod demo;
 pub mod file;
 pub mod intake;
 pub mod lines;
+pub mod rabbitmq;
 pub mod stdin;
 pub mod stream;
 pub mod syslog;
