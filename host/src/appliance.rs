@@ -120,7 +120,7 @@ impl Appliance {
         let (committer, commits) = Committer::new(store.clone(), clock.clone(), Default::default());
         let received: BTreeMap<_, _> =
             config.sources.keys().map(|name| (name.clone(), Arc::new(Received::default()))).collect();
-        let listeners = open_listeners(&config, mode, &clock, &received).await?;
+        let listeners = open_listeners(&config, mode, &clock, &*store, &received).await?;
         let reads: Vec<_> = config.pipelines.iter().flat_map(|(name, of)| stream_inputs(&config, name, of)).collect();
         reads.iter().for_each(|key| committer.add_reader(key.clone()));
         let pipelines = config.pipelines.keys().map(|name| (name.clone(), Arc::default())).collect();
@@ -140,6 +140,7 @@ impl Appliance {
                 .map_err(|error| Error::Sink { name: "stdout".into(), error: wires::io(&error) })?,
             files: wires::open_files(&config, &*store, &clock).await?,
             kafka: wires::Kafka::new(lags),
+            brokers: wires::Brokers::of(&config),
         });
         let status = Arc::new(status);
         Ok(Appliance { config, mode, store, committer, commits, wires, listeners, control, status })
@@ -396,12 +397,13 @@ async fn open_listeners(
     config: &Config,
     mode: Mode,
     clock: &Arc<dyn Clock>,
+    store: &dyn Store,
     received: &BTreeMap<Arc<str>, Arc<Received>>,
 ) -> Result<Vec<(Arc<str>, Box<dyn Listener>)>, Error> {
     let mut listeners = Vec::new();
     for (name, source) in &config.sources {
         let received = received.get(name).cloned().unwrap_or_default();
-        match wires::listener(name, source, mode, clock, received).await {
+        match wires::listener(name, source, mode, clock, store, received).await {
             Ok(listener) => listeners.extend(listener.map(|listener| (name.clone(), listener))),
             Err(error) => return Err(Error::Source { name: name.clone(), error }),
         }

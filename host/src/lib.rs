@@ -10,6 +10,7 @@ pub mod stop;
 pub mod config;
 
 pub mod kafka;
+mod rabbitmq;
 
 pub mod source;
 

@@ -10,5 +10,6 @@ mod crash;
 mod harness;
 mod kafka;
 mod proxy;
+mod rabbitmq;
 mod run;
 mod services;

@@ -16,15 +16,18 @@ use crate::plugin::StartError;
 use crate::plugin::instance::StepContext;
 use crate::plugin::load::Plugin;
 use crate::plugin::step::Step;
+use crate::rabbitmq::Broker;
 use crate::record::{Partition, Position};
 use crate::sink::Sink;
 use crate::sink::file::FileParticipant;
 use crate::sink::kafka::{self, KafkaTask};
 use crate::sink::plugin::PluginTask;
+use crate::sink::rabbitmq::RabbitmqExchange;
 use crate::sink::stdout::Stdout;
 use crate::source::demo::DemoReader;
 use crate::source::file::FileReader;
 use crate::source::kafka::{KafkaReader, Opening};
+use crate::source::rabbitmq::{RabbitmqListener, RabbitmqReader};
 use crate::source::stdin::StdinListener;
 use crate::source::stream::{StreamReader, Writers};
 use crate::source::syslog::SyslogListener;
@@ -44,6 +47,7 @@ pub(super) struct Wires {
     pub(super) stdout: Stdout,
     pub(super) files: BTreeMap<Arc<str>, Arc<FileParticipant>>,
     pub(super) kafka: Kafka,
+    pub(super) brokers: Brokers,
 }
 
 /// What sources and sinks of Kafka share.
@@ -75,6 +79,30 @@ impl Kafka {
     }
 }
 
+/// What the tasks of an appliance know together of its brokers: whether each was ever well.
+#[derive(Default)]
+pub(super) struct Brokers {
+    streams: BTreeMap<Arc<str>, Arc<Broker>>,
+    exchanges: BTreeMap<Arc<str>, Arc<RabbitmqExchange>>,
+}
+
+impl Brokers {
+    pub(super) fn of(config: &Config) -> Self {
+        let mut brokers = Brokers::default();
+        for (name, source) in &config.sources {
+            if let SourceConfig::Rabbitmq(settings) = source {
+                brokers.streams.insert(name.clone(), Arc::new(Broker::new(name, &settings.server)));
+            }
+        }
+        for (name, sink) in &config.sinks {
+            if let SinkConfig::Rabbitmq(settings) = sink {
+                brokers.exchanges.insert(name.clone(), RabbitmqExchange::new(name, settings));
+            }
+        }
+        brokers
+    }
+}
+
 /// Opens all file sinks at their committed positions.
 pub(super) async fn open_files(
     config: &Config,
@@ -93,13 +121,14 @@ pub(super) async fn open_files(
     Ok(files)
 }
 
-/// Opens a source that cannot be read again. `None`: it can, or it is not needed, as a listener waits for what is still
-/// to come and a drained appliance does not.
+/// Opens a source that cannot be read again. `None`: it can, or it is not needed, as a listener on the network waits for
+/// what is still to come and a drained appliance does not.
 pub(super) async fn listener(
     name: &Arc<str>,
     source: &SourceConfig,
     mode: Mode,
     clock: &Arc<dyn Clock>,
+    store: &dyn Store,
     received: Arc<Received>,
 ) -> Result<Option<Box<dyn Listener>>, Error> {
     Ok(match source {
@@ -107,7 +136,15 @@ pub(super) async fn listener(
         SourceConfig::Syslog(settings) if mode == Mode::Follow => {
             Some(Box::new(SyslogListener::bind(name, settings, clock.clone(), received)?))
         }
-        SourceConfig::Syslog(_) | SourceConfig::File(_) | SourceConfig::Demo(_) | SourceConfig::Kafka(_) => None,
+        SourceConfig::Rabbitmq(settings) if settings.stream.is_none() => {
+            let listener = RabbitmqListener::open(name, settings, mode, clock.clone(), store, received);
+            Some(Box::new(listener.await?))
+        }
+        SourceConfig::Syslog(_)
+        | SourceConfig::Rabbitmq(_)
+        | SourceConfig::File(_)
+        | SourceConfig::Demo(_)
+        | SourceConfig::Kafka(_) => None,
     })
 }
 
@@ -124,6 +161,13 @@ impl Wiring for Wires {
             Some(SourceConfig::File(settings)) => Ok(Box::new(FileReader::open(input, settings, at, mode, clock)?)),
             Some(SourceConfig::Demo(settings)) => Ok(Box::new(DemoReader::open(input, settings, at, mode, clock)?)),
             Some(SourceConfig::Kafka(settings)) => self.kafka_reader(task, input, settings, at).await,
+            Some(SourceConfig::Rabbitmq(settings)) => match (settings.stream, self.brokers.streams.get(input)) {
+                (Some(start), Some(broker)) => {
+                    let opened = RabbitmqReader::open(input, settings, start, at, mode, clock, broker.clone());
+                    Ok(Box::new(opened?))
+                }
+                _ => Err(unknown(input)),
+            },
             _ => Err(unknown(input)),
         }
     }
@@ -154,6 +198,10 @@ impl Wiring for Wires {
             Some(SinkConfig::Stdout(settings)) => Ok(Box::new(self.stdout.open(settings))),
             Some(SinkConfig::File(_)) => match self.files.get(name) {
                 Some(file) => Ok(Box::new(file.sink())),
+                None => Err(unknown(name)),
+            },
+            Some(SinkConfig::Rabbitmq(_)) => match self.brokers.exchanges.get(name) {
+                Some(exchange) => Ok(Box::new(exchange.open(name, &task.pipeline).await?)),
                 None => Err(unknown(name)),
             },
             Some(SinkConfig::Plugin(step)) => {

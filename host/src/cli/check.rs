@@ -1,5 +1,6 @@
-//! `weir check`: says what is wrong with a pipeline file, without a network and without running it.
+//! `weir check`: says what is wrong with a pipeline file without running it; with a network only where it is told to use it.
 
+mod connect;
 mod plugins;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -24,6 +25,9 @@ pub struct CheckArgs {
     /// A directory with plugins, searched before those of the file; may be given again
     #[arg(long = "plugins", value_name = "DIR")]
     pub plugins: Vec<PathBuf>,
+    /// Also connect to every broker that the file names, and look for what it needs there
+    #[arg(long)]
+    pub connect: bool,
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
@@ -62,6 +66,9 @@ pub async fn check(args: &CheckArgs, look: Look) -> Printed {
     let (config, report) = match config::load(&args.path, &overrides) {
         Ok(loaded) => {
             let mut problems = plugin_problems(&loaded).await;
+            if args.connect {
+                problems.extend(connect::problems(&loaded).await);
+            }
             problems.extend(loaded.warnings);
             (Some(loaded.config), Report::new(problems))
         }

@@ -151,9 +151,11 @@ fn failed(error: &Error) -> u8 {
 }
 
 fn start_log(args: &RunArgs, screen: &Screen) {
-    let filter = tracing_subscriber::EnvFilter::try_new(&args.log).unwrap_or_else(|error| {
+    // What lapin has to say, the sources and sinks say in words of their own.
+    let filter = format!("lapin=off,{}", args.log);
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|error| {
         say(&format!("weir: --log {}: {error}; logging at level info", args.log));
-        tracing_subscriber::EnvFilter::new("info")
+        tracing_subscriber::EnvFilter::new("lapin=off,info")
     });
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(screen.clone()).with_target(false);
     if args.json {

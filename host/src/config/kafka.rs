@@ -1,10 +1,12 @@
 //! Kafka sources and sinks: their settings, and what is checked of them beyond the shape of the file.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::build::Secrets;
+use super::client::{ClientTls, client_tls, half_identity, secret};
 use super::report::Problem;
+use super::shape::CLIENT_TLS;
 use super::shape::kafka as shape;
 use super::view::{Result, View};
 use super::yaml::{Entry, Node, Value};
@@ -30,17 +32,6 @@ impl KafkaCluster {
         let ms = self.properties.get("topic.metadata.refresh.interval.ms")?.parse().ok()?;
         Some(std::time::Duration::from_millis(ms)).filter(|every| !every.is_zero())
     }
-}
-
-/// TLS of a client.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ClientTls {
-    /// Who may have signed the server's certificate. `None`: those whom the system trusts.
-    pub ca: Option<PathBuf>,
-    /// The client's certificate chain.
-    pub certificate: Option<PathBuf>,
-    /// The client's private key.
-    pub key: Option<PathBuf>,
 }
 
 /// A login by SASL.
@@ -174,7 +165,7 @@ const PROPERTIES: &[(&str, Side)] = &[
     ("transaction.timeout.ms", Side::Sink),
 ];
 
-pub(super) fn source(view: View<'_>, root: &Node) -> Result<KafkaSource> {
+pub(super) fn source(view: View<'_>, secrets: &Secrets) -> Result<KafkaSource> {
     let start = match view.time_or_none("start") {
         Ok(Some(time)) => KafkaStart::Time(time),
         _ if view.text("start")? == "latest" => KafkaStart::Latest,
@@ -186,7 +177,7 @@ pub(super) fn source(view: View<'_>, root: &Node) -> Result<KafkaSource> {
         _ => OnLost::Stop,
     };
     Ok(KafkaSource {
-        cluster: cluster(view, root)?,
+        cluster: cluster(view, secrets)?,
         topics: view.texts("topics").into_iter().map(str::to_owned).collect(),
         group: view.has("group").then(|| view.text("group")).transpose()?,
         start,
@@ -194,10 +185,10 @@ pub(super) fn source(view: View<'_>, root: &Node) -> Result<KafkaSource> {
     })
 }
 
-pub(super) fn sink(view: View<'_>, root: &Node) -> Result<KafkaSink> {
+pub(super) fn sink(view: View<'_>, secrets: &Secrets) -> Result<KafkaSink> {
     let create = view.has("create").then(|| create(view.group("create", &shape::CREATE))).transpose()?;
     Ok(KafkaSink {
-        cluster: cluster(view, root)?,
+        cluster: cluster(view, secrets)?,
         topic: view.text("topic")?,
         delivery: match view.text("delivery")?.as_str() {
             "at_least_once" => KafkaDelivery::AtLeastOnce,
@@ -217,14 +208,9 @@ fn create(view: View<'_>) -> Result<CreateTopic> {
     })
 }
 
-fn cluster(view: View<'_>, root: &Node) -> Result<KafkaCluster> {
-    let tls = view.group("tls", &shape::CLIENT_TLS);
-    let path = |key| tls.has(key).then(|| tls.path(key)).transpose();
-    let tls = match view.has("tls") {
-        true => Some(ClientTls { ca: path("ca")?, certificate: path("certificate")?, key: path("key")? }),
-        false => None,
-    };
-    let sasl = view.has("sasl").then(|| sasl(view.group("sasl", &shape::SASL_LOGIN), root)).transpose()?;
+fn cluster(view: View<'_>, secrets: &Secrets) -> Result<KafkaCluster> {
+    let tls = view.has("tls").then(|| client_tls(view.group("tls", &CLIENT_TLS))).transpose()?;
+    let sasl = view.has("sasl").then(|| sasl(view.group("sasl", &shape::SASL_LOGIN), secrets)).transpose()?;
     Ok(KafkaCluster {
         brokers: view.texts("brokers").into_iter().map(str::to_owned).collect(),
         tls,
@@ -233,11 +219,11 @@ fn cluster(view: View<'_>, root: &Node) -> Result<KafkaCluster> {
     })
 }
 
-fn sasl(view: View<'_>, root: &Node) -> Result<SaslLogin> {
+fn sasl(view: View<'_>, secrets: &Secrets) -> Result<SaslLogin> {
     Ok(SaslLogin {
         mechanism: view.text("mechanism")?.to_ascii_uppercase(),
         user: view.text("user")?,
-        password: super::build::secret_of(view, "password", root)?,
+        password: secret(view, "password", secrets)?,
     })
 }
 
@@ -267,7 +253,7 @@ pub(super) fn problems(root: &Node) -> Vec<Problem> {
             problems.extend(node.get("topics").into_iter().flat_map(pattern_problems));
             problems
                 .extend(node.get("create").and_then(|create| create.get("config")).into_iter().flat_map(not_scalar));
-            problems.extend(half_a_certificate(node));
+            problems.extend(half_identity(node.entry("tls")));
         }
     }
     problems
@@ -341,20 +327,6 @@ fn pattern_problems(topics: &Node) -> Vec<Problem> {
         )
     };
     patterns.filter_map(problem).collect()
-}
-
-fn half_a_certificate(node: &Node) -> Option<Problem> {
-    let tls = node.entry("tls")?;
-    let (has, lacks) = match (tls.value.entry("certificate"), tls.value.entry("key")) {
-        (Some(has), None) => (has, "key"),
-        (None, Some(has)) => (has, "certificate"),
-        _ => return None,
-    };
-    Some(
-        Problem::error("missing-key", format!("`tls` has `{}` and no `{lacks}`", has.key))
-            .at(&has.place, "half of it")
-            .help("a client shows a certificate with its key, or none"),
-    )
 }
 
 /// The group that a source's positions are told to.

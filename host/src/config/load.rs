@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::names::Names;
 use super::report::{Place, Problem, Report, SourceFile};
 use super::yaml::{Entry, Node, Value};
-use super::{Config, build, check, conflicts, kafka, paths, secrets, shape, yaml};
+use super::{Config, build, check, conflicts, kafka, paths, rabbitmq, secret, shape, yaml};
 
 /// Bytes of one pipeline file at most.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -85,6 +85,12 @@ impl Origin {
         entry.map_or_else(|| self.root.place.clone(), |entry| entry.place.clone())
     }
 
+    /// Where a source or sink stands: `section` is `sources` or `sinks`.
+    pub fn named(&self, section: &str, name: &str) -> Place {
+        let entry = self.root.get(section).and_then(|section| section.entry(name));
+        entry.map_or_else(|| self.root.place.clone(), |entry| entry.place.clone())
+    }
+
     fn step(&self, owner: StepOwner<'_>) -> Option<&Node> {
         match owner {
             StepOwner::Sink(name) => self.section("sinks", name),
@@ -136,10 +142,11 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, Report> {
     if all_read && root.entries().iter().all(|entry| shape::ROOT.key(&entry.key).is_some()) {
         problems.extend(Names::of(&root).problems());
         problems.extend(Names::no_pipeline(&root));
+        problems.extend(secret::unknown(&root));
     }
     problems.extend(conflicts::problems(&root, &base));
     problems.extend(kafka::problems(&root));
-    problems.extend(secrets::unknown(&root));
+    problems.extend(rabbitmq::problems(&root));
     finish(root, &base, problems, overrides)
 }
 
@@ -148,7 +155,7 @@ fn finish(root: Node, base: &Path, mut problems: Vec<Problem>, overrides: &Overr
         return Err(Report::new(problems));
     }
     problems.extend(Names::of(&root).warnings());
-    problems.extend(secrets::unused(&root));
+    problems.extend(secret::unused(&root));
     let mut config = build::config(&root, base).map_err(|problem| Report::new(vec![*problem]))?;
     if let Some(data) = &overrides.data {
         config.data = absolute(data);

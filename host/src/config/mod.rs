@@ -5,16 +5,17 @@
 
 mod build;
 mod check;
+mod client;
 mod conflicts;
 mod kafka;
 mod load;
 mod names;
 mod paths;
+pub mod rabbitmq;
 mod read;
 pub mod report;
 mod schema;
 mod secret;
-mod secrets;
 pub mod shape;
 mod suggest;
 mod units;
@@ -27,11 +28,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use client::ClientTls;
 pub use kafka::{
-    ClientTls, CreateTopic, KafkaCluster, KafkaDelivery, KafkaSink, KafkaSource, KafkaStart, OnLost, SaslLogin,
-    group_of,
+    CreateTopic, KafkaCluster, KafkaDelivery, KafkaSink, KafkaSource, KafkaStart, OnLost, SaslLogin, group_of,
 };
 pub use load::{Loaded, Origin, Overrides, StepOwner, load};
+pub use rabbitmq::{RabbitmqSink, RabbitmqSource};
 pub use report::{Look, Place, Problem, Report};
 pub use schema::json_schema;
 pub use secret::Secret;
@@ -82,6 +84,8 @@ pub enum Source {
     Stdin(StdinSource),
     /// Syslog over the network.
     Syslog(SyslogSource),
+    /// A queue or stream of RabbitMQ.
+    Rabbitmq(RabbitmqSource),
     /// Generated auth logs.
     Demo(DemoSource),
     /// Topics of Kafka.
@@ -235,6 +239,8 @@ pub enum Sink {
     File(FileSink),
     /// A topic of Kafka.
     Kafka(Box<KafkaSink>),
+    /// An exchange of RabbitMQ.
+    Rabbitmq(RabbitmqSink),
     /// A plugin of the world `sink`.
     Plugin(Step),
 }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::report::{Place, Problem};
-use super::shape::Kind;
+use super::shape::{Form, Kind};
 use super::suggest;
 use super::units::{self, show_duration, show_size};
 use super::yaml::{Node, Value};
@@ -26,6 +26,8 @@ pub enum Scalar {
     Address(SocketAddr),
     /// A time.
     Time(Timestamp),
+    /// `true`.
+    True,
 }
 
 /// Reads a value of a kind that is one value; `key` names it in the message.
@@ -37,13 +39,14 @@ pub fn scalar(kind: &Kind, key: &str, node: &Node) -> Result<Scalar, Problem> {
         (Kind::Size(range), Value::Integer(number)) => {
             return in_range(*number, range, key, node, |n| show_size(*n));
         }
+        (Kind::True, Value::Boolean(true)) => return Ok(Scalar::True),
         (_, Value::Text(text)) => return from_text(kind, key, text, node),
         (Kind::Duration(_) | Kind::Age(_), Value::Integer(_)) => wrong_type(kind, key, node).help(units::DURATION_HELP),
         (Kind::Address, Value::Integer(port)) => {
             wrong_type(kind, key, node).help(units::address_help(&port.to_string()))
         }
         (
-            Kind::Name | Kind::Text | Kind::Path | Kind::Pattern,
+            Kind::Name | Kind::Text | Kind::Path | Kind::Pattern | Kind::Form(_),
             Value::Integer(_) | Value::Float(_) | Value::Boolean(_),
         ) => wrong_type(kind, key, node).help("put it in quotes to make it a text"),
         _ => wrong_type(kind, key, node),
@@ -65,6 +68,7 @@ fn from_text(kind: &Kind, key: &str, text: &str, node: &Node) -> Result<Scalar, 
         Kind::Pattern => pattern(key, text, at),
         Kind::Name => name(text, at),
         Kind::Text | Kind::Path => Ok(Scalar::Text(text.into())),
+        Kind::Form(form) => formed(form, key, text, at),
         Kind::Size(range) => size(text, range, key, node),
         Kind::Age(_) if text == "forever" => Ok(Scalar::Age(None)),
         Kind::Duration(range) => duration(text, range, key, at).map(Scalar::Duration),
@@ -86,6 +90,17 @@ fn from_text(kind: &Kind, key: &str, text: &str, node: &Node) -> Result<Scalar, 
 
 fn unparsable(code: &'static str, key: &str, error: &str, at: &Place, help: String) -> Problem {
     Problem::error(code, format!("`{key}`: {error}")).at(at, "cannot be read").help(help)
+}
+
+fn formed(form: &Form, key: &str, text: &str, at: &Place) -> Result<Scalar, Problem> {
+    let Err(error) = (form.check)(text) else { return Ok(Scalar::Text(text.into())) };
+    let login = text.split_once("://").map_or(text, |(_, rest)| rest).rsplit_once('@');
+    if login.is_some_and(|(login, _)| login.contains(':')) {
+        // What may hold a password is not drawn.
+        let error = format!("{error} ({at:?})");
+        return Err(unparsable(form.rule, key, &error, at, form.help.into()).hidden());
+    }
+    Err(unparsable(form.rule, key, &error, at, form.help.into()))
 }
 
 fn pattern(key: &str, text: &str, at: &Place) -> Result<Scalar, Problem> {
@@ -189,6 +204,8 @@ pub fn takes(kind: &Kind) -> String {
         Kind::Time => "a time like `2026-03-01T12:00:00Z`".into(),
         Kind::WordOrTime(words) => format!("one of {}, or a time", suggest::listed(words.iter().copied())),
         Kind::Secret => "the name of a secret, `{secret: NAME}`".into(),
+        Kind::True => "`true`".into(),
+        Kind::Form(form) => form.what.into(),
         Kind::List(_) => "a list".into(),
         Kind::OneOrMany(one) => format!("{} or a list of them", takes(one)),
         Kind::Named(_, what) => format!("a group of {what}s by name"),

@@ -72,6 +72,8 @@ fn kind(kind: &'static Kind, definitions: &mut Map<String, Value>) -> Value {
         Kind::Time => json!({ "type": "string", "format": "date-time" }),
         Kind::WordOrTime(words) => json!({ "anyOf": [{ "enum": words }, { "type": "string", "format": "date-time" }] }),
         Kind::Secret => reference(&SECRET_NAME, definitions),
+        Kind::True => json!({ "const": true }),
+        Kind::Form(form) => json!({ "type": "string", "pattern": form.pattern }),
         Kind::Free => json!({ "type": "object" }),
         Kind::List(one) => json!({ "type": "array", "items": self::kind(one, definitions) }),
         Kind::OneOrMany(one) => {

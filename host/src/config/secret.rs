@@ -1,8 +1,12 @@
-//! Secrets: named in the pipeline file, kept outside it, and never shown.
+//! Secrets: named in the pipeline file, kept outside it, and never shown. Also the rules of their names.
 
 use std::fmt;
 use std::io::Read as _;
 use std::path::PathBuf;
+
+use super::report::{Place, Problem};
+use super::suggest;
+use super::yaml::{Entry, Node};
 
 /// Bytes that a secret has at most: enough for a chain of certificates.
 const SECRET_BYTES_MAX: u64 = 1 << 20;
@@ -67,6 +71,52 @@ impl Secret {
             }
         }
     }
+}
+
+/// Every use of a secret: `{secret: NAME}` anywhere in a source or sink. The configuration of a plugin is its own.
+fn uses(root: &Node) -> Vec<(&str, &Place)> {
+    let mut to_see: Vec<&Node> = ["sources", "sinks"].iter().filter_map(|section| root.get(section)).collect();
+    let mut found = Vec::new();
+    while let Some(node) = to_see.pop() {
+        let inner = node.entries().iter().filter(|entry| entry.key != "config").map(|entry| &entry.value);
+        to_see.extend(inner.chain(node.elements()));
+        match node.entries() {
+            [Entry { key, value, .. }] if key == "secret" => {
+                found.extend(value.text().map(|name| (name, &value.place)))
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Uses of secrets that do not exist.
+pub fn unknown(root: &Node) -> Vec<Problem> {
+    let known: Vec<&str> = defined(root).iter().map(|entry| entry.key.as_str()).collect();
+    let unknown = uses(root).into_iter().filter(|(name, _)| !known.contains(name));
+    let problem = |(name, place): (&str, &Place)| {
+        let help = match known.as_slice() {
+            [] => format!("add `secrets: {{{name}: {{file: /run/secrets/{name}}}}}`"),
+            _ => suggest::help(name, "secrets", known.iter().copied()),
+        };
+        Problem::error("unknown-secret", format!("there is no secret `{name}`")).at(place, "unknown").help(help)
+    };
+    unknown.map(problem).collect()
+}
+
+/// Secrets that nothing uses: whoever writes one expects that it is used.
+pub fn unused(root: &Node) -> Vec<Problem> {
+    let used = uses(root);
+    let unused = defined(root).iter().filter(|entry| used.iter().all(|(name, _)| *name != entry.key));
+    let warning = |entry: &Entry| {
+        Problem::warning("unused-secret", format!("nothing uses the secret `{}`", entry.key))
+            .at(&entry.place, "not used")
+    };
+    unused.map(warning).collect()
+}
+
+fn defined(root: &Node) -> &[Entry] {
+    root.get("secrets").map(Node::entries).unwrap_or_default()
 }
 
 impl Revealed {

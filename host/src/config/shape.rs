@@ -4,8 +4,11 @@
 //! follow these tables.
 
 pub mod kafka;
+mod rabbitmq;
 
 use std::ops::RangeInclusive;
+
+pub use rabbitmq::{DECLARE, RABBITMQ_SINK, RABBITMQ_SOURCE, ROUTING_KEY_OF_FIELD, ROUTING_KEY_OF_HEADER};
 
 /// A group of keys.
 #[derive(Debug)]
@@ -75,6 +78,10 @@ pub enum Kind {
     WordOrTime(&'static [&'static str]),
     /// The name of a secret: `{secret: NAME}`.
     Secret,
+    /// `true`, and nothing else.
+    True,
+    /// A text of a certain form.
+    Form(&'static Form),
     /// Any keys and values: they are for a plugin.
     Free,
     /// A list, perhaps an empty one.
@@ -91,6 +98,21 @@ pub enum Kind {
     Either(&'static Kind, &'static Kind),
     /// A key that is known, and that this version can do nothing with; the text says what holds instead.
     Unsupported(&'static str),
+}
+
+/// A form that a text has to have.
+#[derive(Debug)]
+pub struct Form {
+    /// What it is, with its article.
+    pub what: &'static str,
+    /// A regular expression that every such text matches, for editors.
+    pub pattern: &'static str,
+    /// The name of the rule.
+    pub rule: &'static str,
+    /// Says what is wrong with a text.
+    pub check: fn(&str) -> Result<(), String>,
+    /// How it is to be written.
+    pub help: &'static str,
 }
 
 /// One of several groups of keys.
@@ -207,11 +229,23 @@ pub static SECRET_NAME: Shape = Shape {
     keys: &[key("secret", Kind::Name, Required, "Its name under `secrets`.")],
 };
 
+/// TLS towards a server.
+pub static CLIENT_TLS: Shape = Shape {
+    what: "the group `tls` of a client",
+    doc: "TLS towards a server.",
+    keys: &[
+        key("ca", Kind::Path, Optional, "Certificate authorities to trust, PEM; those of the system, without it."),
+        key("certificate", Kind::Path, Optional, "The client's certificate chain, PEM."),
+        key("key", Kind::Path, Optional, "The client's private key, PEM."),
+    ],
+};
+
 /// The types of sources.
 pub static SOURCES: &[Variant] = &[
     Variant { key: "type", word: Some("file"), shape: &FILE_SOURCE },
     Variant { key: "type", word: Some("stdin"), shape: &STDIN_SOURCE },
     Variant { key: "type", word: Some("syslog"), shape: &SYSLOG_SOURCE },
+    Variant { key: "type", word: Some("rabbitmq"), shape: &RABBITMQ_SOURCE },
     Variant { key: "type", word: Some("demo"), shape: &DEMO_SOURCE },
     Variant { key: "type", word: Some("kafka"), shape: &kafka::SOURCE },
 ];
@@ -423,6 +457,7 @@ static SINKS: &[Variant] = &[
     Variant { key: "type", word: Some("stdout"), shape: &STDOUT_SINK },
     Variant { key: "type", word: Some("file"), shape: &FILE_SINK },
     Variant { key: "type", word: Some("kafka"), shape: &kafka::SINK },
+    Variant { key: "type", word: Some("rabbitmq"), shape: &RABBITMQ_SINK },
     Variant { key: "plugin", word: None, shape: &PLUGIN_SINK },
 ];
 

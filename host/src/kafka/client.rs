@@ -34,9 +34,9 @@ pub fn settings(cluster: &KafkaCluster) -> Result<ClientConfig, Error> {
     config.set("security.protocol", protocol);
     if let Some(tls) = &cluster.tls {
         let paths = [
-            ("ssl.ca.location", &tls.ca),
-            ("ssl.certificate.location", &tls.certificate),
-            ("ssl.key.location", &tls.key),
+            ("ssl.ca.location", tls.ca.as_ref()),
+            ("ssl.certificate.location", tls.identity.as_ref().map(|(certificate, _)| certificate)),
+            ("ssl.key.location", tls.identity.as_ref().map(|(_, key)| key)),
         ];
         for (name, path) in paths {
             if let Some(path) = path {

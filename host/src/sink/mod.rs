@@ -4,6 +4,7 @@ pub mod file;
 pub mod kafka;
 pub mod lines;
 pub mod plugin;
+pub mod rabbitmq;
 pub mod stdout;
 
 use std::sync::Arc;

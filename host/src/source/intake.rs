@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Disposition, Error};
 use crate::record::{Batch, Partition};
 use crate::store::committer::{Commit, CommitError, Committer, Lane, Pending};
-use crate::store::{Append, Changes, StreamName};
+use crate::store::{Append, Changes, StateChange, StreamName};
 
 /// Batches that may wait for the intake task; the listener waits behind them.
 const QUEUE_BATCHES_MAX: usize = 16;
@@ -16,6 +16,8 @@ const QUEUE_BATCHES_MAX: usize = 16;
 pub struct Request {
     /// The records; their offsets are given by the stream.
     pub records: Batch,
+    /// What the listener keeps in mind about them: part of the same commit, so that neither is there without the other.
+    pub state: Vec<StateChange>,
     /// Answered once they are durable, or with the reason why they are not.
     pub durable: oneshot::Sender<Result<(), Error>>,
 }
@@ -39,17 +41,35 @@ impl Intake {
     /// room: the backpressure that a listener passes on to its peers. Records sent earlier come earlier in the stream.
     pub async fn send(&self, records: Batch) -> Result<Durable, Error> {
         let (durable, answer) = oneshot::channel();
-        self.0.send(Request { records, durable }).await.map_err(|_| closed())?;
+        self.0.send(Request { records, state: Vec::new(), durable }).await.map_err(|_| closed())?;
         Ok(Durable(answer))
+    }
+
+    /// Waits until there is room for one request. Dropping the future loses nothing.
+    pub async fn room(&self) -> Result<Room<'_>, Error> {
+        self.0.reserve().await.map(Room).map_err(|_| closed())
     }
 
     /// Hands records over without waiting, or gives them back where there is no room now.
     pub fn try_send(&self, records: Batch) -> Result<Durable, Batch> {
         let (durable, answer) = oneshot::channel();
-        match self.0.try_send(Request { records, durable }) {
+        match self.0.try_send(Request { records, state: Vec::new(), durable }) {
             Ok(()) => Ok(Durable(answer)),
             Err(mpsc::error::TrySendError::Full(back) | mpsc::error::TrySendError::Closed(back)) => Err(back.records),
         }
+    }
+}
+
+/// Room for one request, which nobody else can take.
+#[derive(Debug)]
+pub struct Room<'a>(mpsc::Permit<'a, Request>);
+
+impl Room<'_> {
+    /// Hands records over, with what the listener keeps in mind about them.
+    pub fn send(self, records: Batch, state: Vec<StateChange>) -> Durable {
+        let (durable, answer) = oneshot::channel();
+        self.0.send(Request { records, state, durable });
+        Durable(answer)
     }
 }
 
@@ -70,9 +90,9 @@ pub async fn serve(mut requests: mpsc::Receiver<Request>, stream: StreamName, pa
         tokio::select! { biased;
             Some(()) = pending.next() => {}
             request = next(&mut requests, &committer, &stream, turn.peek().copied().unwrap_or_default()) => {
-                let Some(Request { records, durable }) = request else { break };
+                let Some(Request { records, state, durable }) = request else { break };
                 let append = Append { stream: stream.clone(), partition: turn.next().unwrap_or_default(), records };
-                let changes = Changes { appends: vec![append], ..Changes::default() };
+                let changes = Changes { appends: vec![append], state, ..Changes::default() };
                 let commit = committer.submit(&lane, Commit { changes, ..Commit::default() }).await;
                 pending.push_back(answer(commit, durable));
             }

@@ -9,6 +9,7 @@ pub mod file;
 pub mod intake;
 pub mod kafka;
 pub mod lines;
+pub mod rabbitmq;
 pub mod stdin;
 pub mod stream;
 pub mod syslog;

@@ -1,7 +1,7 @@
 //! The keys of Kafka sources and sinks.
 
 use super::Need::{Default, Optional, Required};
-use super::{Key, Kind, Shape, key};
+use super::{CLIENT_TLS, Key, Kind, Shape, key};
 
 const BROKERS: Key =
     key("brokers", Kind::OneOrMany(&Kind::Text), Required, "Where to begin to look for the cluster: `host:port`.");
@@ -99,22 +99,6 @@ pub static CREATE: Shape = Shape {
             "How many brokers hold each partition; what the cluster does by itself, without it.",
         ),
         key("config", Kind::Free, Optional, "Settings of the topic, as Kafka names them: `{retention.ms: 86400000}`."),
-    ],
-};
-
-/// TLS of a client.
-pub static CLIENT_TLS: Shape = Shape {
-    what: "the group `tls` of a client",
-    doc: "TLS of a client.",
-    keys: &[
-        key(
-            "ca",
-            Kind::Path,
-            Optional,
-            "Who may have signed the server's certificate, PEM; those whom the system trusts, without it.",
-        ),
-        key("certificate", Kind::Path, Optional, "The client's certificate chain, PEM."),
-        key("key", Kind::Path, Optional, "The client's private key, PEM."),
     ],
 };
 

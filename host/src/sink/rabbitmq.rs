@@ -1,0 +1,120 @@
+//! An exchange of RabbitMQ: every message confirmed, none lost for want of a queue.
+//!
+//! Messages are persistent and mandatory, and the channel confirms. Batches are published one behind the other without
+//! waiting; a batch is delivered when the broker has confirmed all of it. What it returns because no queue takes it, and
+//! what it refuses, is rejected with its words. A message's id derives from the output's, so a repetition bears it again.
+
+mod confirms;
+mod publication;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use lapin::options::ConfirmSelectOptions;
+use tokio::sync::{mpsc, oneshot};
+
+use self::confirms::{Job, Worker};
+use super::{Confirm, Disposition, Error, Sink};
+use crate::config::RabbitmqSink;
+use crate::rabbitmq::{Broker, Failure, Link, answer, topology};
+use crate::record::Output;
+
+/// Batches that may wait to be published; the task waits behind them. Its own budget bounds their bytes.
+const QUEUE_BATCHES_MAX: usize = 16;
+
+/// An exchange, as all tasks that write to it share it.
+#[derive(Debug)]
+pub struct RabbitmqExchange {
+    broker: Broker,
+    settings: RabbitmqSink,
+    /// The bytes that a message may have, once the broker has said so.
+    message_bytes_max: AtomicUsize,
+}
+
+/// A task's connection to an exchange. Dropping it abandons what is on its way.
+pub struct RabbitmqTask {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl RabbitmqExchange {
+    /// The exchange of a sink.
+    pub fn new(name: &Arc<str>, settings: &RabbitmqSink) -> Arc<Self> {
+        Arc::new(RabbitmqExchange {
+            broker: Broker::new(name, &settings.server),
+            settings: settings.clone(),
+            message_bytes_max: AtomicUsize::new(usize::MAX),
+        })
+    }
+
+    /// Connects for a task of a pipeline.
+    pub async fn open(self: &Arc<Self>, sink: &str, pipeline: &Arc<str>) -> Result<RabbitmqTask, Error> {
+        let link = self.link().await.map_err(|failure| self.broker.error(failure))?;
+        let channel = async {
+            let channel = link.channel().await?;
+            answer("the wish for confirms", channel.confirm_select(ConfirmSelectOptions::default())).await?;
+            Ok(channel)
+        };
+        let channel = channel.await.map_err(|failure| self.broker.error(failure))?;
+        self.broker.prove();
+        tracing::info!("sink {sink}: publishing to {}", self.broker.address());
+        let (jobs, requests) = mpsc::channel(QUEUE_BATCHES_MAX);
+        tokio::spawn(Worker::new(self.clone(), sink, pipeline, link, channel).run(requests));
+        Ok(RabbitmqTask { jobs })
+    }
+
+    async fn link(&self) -> Result<Link, Failure> {
+        let link = self.broker.connect().await?;
+        topology::exchange(&link, &self.settings.exchange).await?;
+        Ok(link)
+    }
+
+    /// Keeps in mind how large a message may be, where a failure says that one was too large: the broker ends the channel
+    /// over it, and would do so again.
+    fn learn(&self, failure: &Failure) {
+        if let Some(max) = size_max(&failure.message) {
+            self.message_bytes_max.store(max, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Looks whether a sink could publish: the broker lets us in, and the exchange is there.
+pub async fn check(name: &Arc<str>, settings: &RabbitmqSink) -> Result<(), Failure> {
+    RabbitmqExchange::new(name, settings).link().await?.close().await;
+    Ok(())
+}
+
+#[async_trait]
+impl Sink for RabbitmqTask {
+    async fn send(&mut self, output: Arc<Output>) -> Result<Confirm, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.jobs.send(Job { output, answer }).await.map_err(|_| ended())?;
+        Ok(async move { answered.await.unwrap_or_else(|_| Err(ended())) }.boxed())
+    }
+}
+
+fn ended() -> Error {
+    Error { message: "the connection has ended after an earlier error".into(), disposition: Disposition::Retry }
+}
+
+/// The size that RabbitMQ names when a message is too large: `message size 300 is larger than configured max size 100`.
+fn size_max(text: &str) -> Option<usize> {
+    let (_, rest) = text.split_once("larger than")?;
+    let (_, rest) = rest.split_once("max size ")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_size_is_learned_from_the_brokers_words() {
+        let text =
+            "the broker answered 406 PRECONDITION_FAILED - message size 300 is larger than configured max size 100";
+        assert_eq!(size_max(text), Some(100));
+        assert_eq!(size_max("message size 300 is larger than max size 17'"), Some(17));
+        assert_eq!(size_max("inequivalent arg 'x-max-length'"), None);
+    }
+}
