@@ -78,7 +78,11 @@ fn from_text(kind: &Kind, key: &str, text: &str, node: &Node) -> Result<Scalar, 
             .map_err(|error| unparsable("invalid-address", key, &error, at, units::address_help(text))),
         Kind::WordOrTime(words) if words.contains(&text) => Ok(Scalar::Text(text.into())),
         Kind::WordOrTime(words) => units::time(text).map(Scalar::Time).map_err(|error| {
-            let help = format!("`{key}` is {} or a time; {}", suggest::listed(words.iter().copied()), units::TIME_HELP);
+            let help = format!(
+                "`{key}` is one of {}, or a time; {}",
+                suggest::listed(words.iter().copied()),
+                units::TIME_HELP
+            );
             unparsable("invalid-time", key, &error, at, help)
         }),
         Kind::Time => units::time(text)

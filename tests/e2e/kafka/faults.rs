@@ -134,6 +134,37 @@ fn logins_and_certificates_are_told_apart() {
 }
 
 #[test]
+fn what_an_acl_denies_is_said_with_what_to_grant() {
+    let (kafka, bench) = (Kafka::shared(), Bench::new());
+    let client = Client::new(&kafka.address());
+    let (from, to, closed) = (client.topic("in", 1, &[]), client.topic("out", 1, &[]), client.topic("closed", 1, &[]));
+    let transactions = unique("acl");
+    client.write_numbers(&from, 0..10, 1);
+    kafka.keep_for_bob(&["--topic", &closed]);
+    kafka.keep_for_bob(&["--transactional-id", &transactions, "--resource-pattern-type", "prefixed"]);
+    bench.write("right", USER.1);
+    let login = format!(
+        "tls: {{ ca: '{}' }}, sasl: {{ mechanism: plain, user: {}, password: {{ secret: right }} }}",
+        kafka.ca().display(),
+        USER.0
+    );
+    let file = |from: &str, to: &str, more: &str| {
+        let file = pipeline(&kafka.secure_address(), from, to, &login, &format!("{login}, {more}"));
+        file.replace("version: 1", "version: 1\nsecrets: { right: { file: right } }")
+    };
+    let said = refused(&bench, &file(&closed, &to, ""));
+    assert_says(&said, &["the user alice is not allowed to", "grant Describe and Read", &closed]);
+    let said = refused(&bench, &file(&from, &closed, ""));
+    assert_says(&said, &["the user alice is not allowed to", "grant Describe and Write", &closed]);
+    let said = refused(&bench, &file(&from, &to, &format!("transactional_id: {transactions}")));
+    assert_says(&said, &["the user alice is not allowed to", "on the transactional id", &transactions]);
+    bench.write("weir.yaml", &file(&from, &to, ""));
+    let output = bench.run(&["run", "--once", "weir.yaml"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(client.read(&to).len(), 10);
+}
+
+#[test]
 fn a_broker_that_is_down_is_waited_for() {
     let (mut kafka, bench) = (Kafka::prepare(), Bench::new());
     let (from, to) = ("from", "to");

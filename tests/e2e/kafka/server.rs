@@ -86,6 +86,16 @@ impl Kafka {
         }
     }
 
+    /// Lets nobody but the user bob use something from now on: `["--topic", NAME]`.
+    pub fn keep_for_bob(&self, what: &[&str]) {
+        let java = self.java();
+        let mut command = Command::new(&java[0]);
+        command.args(&java[1..]).args(["org.apache.kafka.tools.AclCommand", "--bootstrap-server", &self.address()]);
+        command.args(["--add", "--allow-principal", "User:bob", "--operation", "All"]).args(what);
+        let done = command.output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -121,6 +131,8 @@ impl Kafka {
              group.initial.rebalance.delay.ms=0\noffsets.topic.num.partitions=4\ntransaction.state.log.num.partitions=4\n\
              share.coordinator.state.topic.num.partitions=1\nshare.coordinator.state.topic.replication.factor=1\nshare.coordinator.state.topic.min.isr=1\n\
              offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
+             authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+             allow.everyone.if.no.acl.found=true\nsuper.users=User:ANONYMOUS\n\
              auto.create.topics.enable=false\nlog.cleaner.dedupe.buffer.size=16777216\nbroker.heartbeat.interval.ms=500\nbroker.session.timeout.ms=3000\n",
             data = data.display(),
             tls = tls.display(),

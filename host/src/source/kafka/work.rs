@@ -32,6 +32,10 @@ const STATISTICS_EVERY_MS: &str = "5000";
 const QUEUED_RECORDS_MAX: &str = "10000";
 /// Bytes of a partition that are asked for at once, where the budget allows it.
 const FETCH_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one answer of a broker.
+const ANSWER_BYTES_MAX: usize = 50 << 20;
+/// The bound that librdkafka sets for `queued.max.messages.kbytes`.
+const QUEUED_KIB_MAX: usize = 2_097_151;
 /// The pause before a partition is looked for again whose position was refused and is there.
 const AGAIN_PAUSE: Duration = Duration::from_millis(500);
 
@@ -268,12 +272,7 @@ fn failed(error: &KafkaError, queue: &Queue, work: &Work<'_>, doing: &Doing<'_>)
 fn config(opening: &Opening) -> Result<ClientConfig, Error> {
     let settings = &opening.settings;
     let mut config = client::settings(&settings.cluster)?;
-    let kib = (opening.bytes_max / 1024).max(1);
-    let fetch = opening.bytes_max.clamp(1024, FETCH_BYTES_MAX);
-    for (name, value) in [
-        ("max.partition.fetch.bytes", fetch.to_string()),
-        ("fetch.max.bytes", opening.bytes_max.max(FETCH_BYTES_MAX).to_string()),
-    ] {
+    for (name, value) in limits(opening.bytes_max) {
         if !settings.cluster.properties.contains_key(name) {
             config.set(name, value);
         }
@@ -292,8 +291,16 @@ fn config(opening: &Opening) -> Result<ClientConfig, Error> {
     ] {
         config.set(name, value);
     }
-    config.set("queued.max.messages.kbytes", kib.to_string());
     Ok(config)
+}
+
+/// What librdkafka may fetch and hold, so that it keeps to a budget and librdkafka's own bounds.
+fn limits(bytes_max: usize) -> [(&'static str, String); 3] {
+    [
+        ("queued.max.messages.kbytes", (bytes_max / 1024).clamp(1, QUEUED_KIB_MAX).to_string()),
+        ("max.partition.fetch.bytes", bytes_max.clamp(1024, FETCH_BYTES_MAX).to_string()),
+        ("fetch.max.bytes", bytes_max.clamp(FETCH_BYTES_MAX, ANSWER_BYTES_MAX).to_string()),
+    ]
 }
 
 /// Wakes the thread when a queue has something.
@@ -378,6 +385,21 @@ impl LagKey<'_> {
             let of_topic = |(name, number, _): &&(String, i32, i64)| name == topic && *number == partition.0 as i32;
             let end = ends.iter().find(of_topic).map(|(_, _, end)| (*end).max(0) as u64);
             self.lags.tell(pipeline, name, topic, *partition, place.next, end);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_budget_is_one_that_librdkafka_takes() {
+        for bytes_max in [0, 1, 1 << 20, 8 << 20, 64 << 30] {
+            let config: ClientConfig =
+                limits(bytes_max).map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
+            let consumer: Result<BaseConsumer, _> = config.create();
+            assert!(consumer.is_ok(), "{bytes_max}: {:?}", consumer.err());
         }
     }
 }
