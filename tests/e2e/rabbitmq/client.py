@@ -35,6 +35,11 @@ def numbers(queue, first, count, confirmed=False):
         channel.basic_publish("", queue, "number %d" % n, properties)
 
 
+def large(queue, count, size):
+    for _ in range(count):
+        channel.basic_publish("", queue, b"x" * size)
+
+
 def waiting(queue):
     return channel.queue_declare(queue, passive=True).method.message_count
 

@@ -68,6 +68,11 @@ impl Client {
         self.ask(json!({"do": "numbers", "queue": queue, "first": first, "count": count, "confirmed": true}));
     }
 
+    /// Publishes messages of so many bytes.
+    pub fn large(&mut self, queue: &str, count: u64, size: usize) {
+        self.ask(json!({"do": "large", "queue": queue, "count": count, "size": size}));
+    }
+
     /// How many messages wait.
     pub fn waiting(&mut self, queue: &str) -> u64 {
         self.ask(json!({"do": "waiting", "queue": queue})).as_u64().unwrap()

@@ -114,4 +114,37 @@ fn rabbitmq_that_is_down_at_start_or_loses_its_queue_is_waited_for() {
     client.numbers("late", 10, 10);
     weir.until("more messages", || bench.lines("out.ndjson").len() == 20);
     assert_eq!(weir.terminate(), 0);
+    assert_blocked_publishers_wait(&server);
+}
+
+/// A broker that is short of memory takes nothing more, and later takes all.
+fn assert_blocked_publishers_wait(server: &Server) {
+    let mut client = Client::connect(server);
+    client.bind("blocked", "blocked-x", "#");
+    server.ctl(&["set_vm_memory_high_watermark", "absolute", "1"]);
+    let bench = bench(&to_exchange(server, "    exchange: blocked-x"));
+    bench.write("in.ndjson", &"{}\n".repeat(1_000));
+    let mut weir = bench.start(&["weir.yaml"]);
+    weir.until("the warning", || weir_said(&bench, "the broker takes nothing more for now"));
+    server.ctl(&["set_vm_memory_high_watermark", "0.4"]);
+    weir.until("the end of it", || weir_said(&bench, "takes messages again"));
+    weir.until("all messages", || client.waiting("blocked") == 1_000);
+    assert_eq!(weir.terminate(), 0);
+}
+
+#[test]
+fn rabbitmq_messages_too_large_for_memory_lower_the_prefetch_while_a_sink_is_down() {
+    let server = shared();
+    let mut client = Client::connect(&server);
+    client.declare("large", "classic");
+    client.large("large", 150, 900_000);
+    let pipeline = from_queue(&server, "large", "    prefetch: 2000\n    retention: { age: forever, bytes: 1MiB }")
+        .replace("{ type: file, path: out.ndjson, format: record }", "{ type: rabbitmq, url: 'amqp://127.0.0.1:1' }");
+    let bench = bench(&pipeline);
+    let mut weir = bench.start(&["weir.yaml"]);
+    weir.until("the sink that is down", || weir_said(&bench, "cannot connect to 127.0.0.1:1"));
+    weir.until("the lower prefetch", || weir_said(&bench, "the prefetch is lowered to 37"));
+    assert_eq!(weir.terminate(), 0);
+    // Nothing is lost: what is not in the intake stream is in the queue.
+    assert!(client.waiting("large") > 100, "{} wait", client.waiting("large"));
 }

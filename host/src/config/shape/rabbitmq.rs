@@ -102,7 +102,7 @@ pub static RABBITMQ_SOURCE: Shape = Shape {
             "message_ids_max",
             Kind::Number(0..=10_000_000),
             Default("100000"),
-            "Message ids that are remembered, to recognise a message that is delivered again.",
+            "Message ids that are remembered, to recognise a message that is delivered again. More than `prefetch`, to be of use.",
         ),
         INTAKE_RETENTION,
     ],

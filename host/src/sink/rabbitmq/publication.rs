@@ -125,11 +125,15 @@ fn headers(mut properties: BasicProperties, record: &Record<'_>) -> Result<(Basi
     let mut table = FieldTable::default();
     for (name, value) in record.headers().filter(|(name, _)| !COPIES.contains(name)) {
         let text = value.and_then(|value| std::str::from_utf8(value).ok());
-        let taken =
-            text.filter(|text| text.len() <= SHORT_BYTES_MAX).and_then(|text| property(&properties, name, text));
-        if let Some(taken) = taken {
+        if let Some(text) = text.filter(|text| text.len() <= SHORT_BYTES_MAX) {
+            let (taken, is_taken) = match property(properties, name, text) {
+                Ok(with) => (with, true),
+                Err(without) => (without, false),
+            };
             properties = taken;
-            continue;
+            if is_taken {
+                continue;
+            }
         }
         let value = value.map_or(AMQPValue::Void, |value| AMQPValue::LongString(value.into()));
         table.insert(short("the name of a header", name.to_owned())?.into(), value);
@@ -140,21 +144,23 @@ fn headers(mut properties: BasicProperties, record: &Record<'_>) -> Result<(Basi
     Ok((properties, table))
 }
 
-/// The properties with one more, where a header stands for one and its value can be one. The user-id is not among them:
-/// the broker refuses any but that of the connection.
-fn property(properties: &BasicProperties, name: &str, text: &str) -> Option<BasicProperties> {
-    let with = properties.clone();
-    Some(match name {
-        CONTENT_TYPE | CONTENT_TYPE_PLAIN => with.with_content_type(text.into()),
-        CONTENT_ENCODING => with.with_content_encoding(text.into()),
-        CORRELATION_ID => with.with_correlation_id(text.into()),
-        TYPE => with.with_type(text.into()),
-        APP_ID => with.with_app_id(text.into()),
-        REPLY_TO => with.with_reply_to(text.into()),
+/// The properties with one more, where a header stands for one and its value can be one; as an error, as they were. The
+/// user-id is not among them: the broker refuses any but that of the connection.
+fn property(properties: BasicProperties, name: &str, text: &str) -> Result<BasicProperties, BasicProperties> {
+    Ok(match name {
+        CONTENT_TYPE | CONTENT_TYPE_PLAIN => properties.with_content_type(text.into()),
+        CONTENT_ENCODING => properties.with_content_encoding(text.into()),
+        CORRELATION_ID => properties.with_correlation_id(text.into()),
+        TYPE => properties.with_type(text.into()),
+        APP_ID => properties.with_app_id(text.into()),
+        REPLY_TO => properties.with_reply_to(text.into()),
         // A number of milliseconds; the broker ends the channel over anything else.
-        EXPIRATION if text.parse::<u32>().is_ok() => with.with_expiration(text.into()),
-        PRIORITY => with.with_priority(text.parse().ok()?),
-        _ => return None,
+        EXPIRATION if text.parse::<u32>().is_ok() => properties.with_expiration(text.into()),
+        PRIORITY => match text.parse() {
+            Ok(priority) => properties.with_priority(priority),
+            Err(_) => return Err(properties),
+        },
+        _ => return Err(properties),
     })
 }
 
