@@ -134,6 +134,11 @@ impl Running {
         line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
     }
 
+    /// The exit code, once it has ended by itself.
+    pub fn ended(&mut self) -> Option<i32> {
+        self.child.try_wait().unwrap().map(|status| status.code().expect("weir ended by a signal"))
+    }
+
     pub fn said(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }

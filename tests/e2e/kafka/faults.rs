@@ -165,6 +165,38 @@ fn what_an_acl_denies_is_said_with_what_to_grant() {
 }
 
 #[test]
+fn of_two_appliances_on_copies_of_one_data_directory_one_stops() {
+    let (kafka, bench) = (Kafka::shared(), Bench::new());
+    let client = Client::new(&kafka.address());
+    let (from, to) = (client.topic("in", 1, &[]), client.topic("out", 1, &[]));
+    bench.write("weir.yaml", &pipeline(&kafka.address(), &from, &to, "", ""));
+    client.write_numbers(&from, 0..100, 1);
+    assert!(bench.run(&["run", "--once", "weir.yaml"]).status.success());
+    let copied =
+        std::process::Command::new("cp").arg("-r").args([bench.path("weir-data"), bench.path("copy")]).status();
+    assert!(copied.unwrap().success());
+    let mut both = [bench.start(&["weir.yaml"]), bench.start(&["weir.yaml", "--data", "copy"])];
+    let (end, mut next) = (std::time::Instant::now() + PATIENCE, 100);
+    let code = loop {
+        assert!(std::time::Instant::now() < end, "both go on: {}", both[0].said());
+        client.write_numbers(&from, next..next + 10, 1);
+        next += 10;
+        if let Some(code) = both.iter_mut().find_map(|weir| weir.ended()) {
+            break code;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    };
+    assert_eq!(code, 69);
+    assert_says(&both[0].said(), &["another weir uses the transactional id", "copy"]);
+    let mut left = both.into_iter().filter_map(|mut weir| weir.ended().is_none().then_some(weir));
+    let mut left = left.next().expect("both have stopped");
+    left.until("all of the output", || client.read(&to).len() as u64 >= next);
+    assert_eq!(left.terminate(), 0);
+    let numbers: Vec<u64> = client.read(&to).iter().map(|record| record.number()).collect();
+    assert_eq!(numbers, (0..next).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_broker_that_is_down_is_waited_for() {
     let (mut kafka, bench) = (Kafka::prepare(), Bench::new());
     let (from, to) = ("from", "to");

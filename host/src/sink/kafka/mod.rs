@@ -52,12 +52,12 @@ pub struct Opening {
     pub alive: Alive,
 }
 
-/// Who writes under which transactional id, as far as this process has seen: its own mark, and the mark that it found when
-/// it came. Whoever writes another one is a copy of this appliance.
+/// Who writes under which transactional id, as far as this process has seen: its own mark, and the mark and epoch that it
+/// found when it came. Whoever writes another one is a copy of this appliance.
 #[derive(Debug)]
 pub struct Writers {
     own: u32,
-    found: Mutex<BTreeMap<String, Option<u32>>>,
+    found: Mutex<BTreeMap<String, Option<(u32, u64)>>>,
 }
 
 impl Default for Writers {

@@ -100,7 +100,7 @@ impl<'a> Transactions<'a> {
             Some(position) => Settled::decode(position)
                 .ok_or_else(|| stop(format!("the position of {id} is none of a kafka sink")))?,
         };
-        opening.writers.admit(&id, marker.as_ref().map(|(_, nonce)| *nonce))?;
+        opening.writers.admit(&id, marker.as_ref().map(|(ledger, nonce)| (*nonce, ledger.epoch())))?;
         if marker.is_none() && settled.epoch > 0 {
             tracing::warn!(
                 sink = &*opening.name,
@@ -365,11 +365,11 @@ impl Part {
 }
 
 impl super::Writers {
-    /// Whether the last transaction is by this process, or was there when it came.
-    fn admit(&self, id: &str, nonce: Option<u32>) -> Result<(), Error> {
+    /// Whether the last transaction, by its writer and epoch, is by this process or was there when it came.
+    fn admit(&self, id: &str, last: Option<(u32, u64)>) -> Result<(), Error> {
         let mut found = self.found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let first = *found.entry(id.to_owned()).or_insert(nonce);
-        if nonce.is_none() || nonce == first || nonce == Some(self.own) {
+        let first = *found.entry(id.to_owned()).or_insert(last);
+        if last == first || last.is_none_or(|(nonce, _)| nonce == self.own) {
             return Ok(());
         }
         Err(stop(format!(
@@ -424,4 +424,21 @@ fn id_of(output: &Output, index: u32) -> Id {
 
 fn stop(message: String) -> Error {
     Error { message, disposition: Disposition::Stop }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Writers;
+
+    #[test]
+    fn a_writer_that_was_not_there_before_is_not_admitted() {
+        let writers = Writers::default();
+        let (own, other) = (writers.own, writers.own.wrapping_add(1));
+        assert!(writers.admit("a", Some((other, 5))).is_ok(), "an earlier life");
+        assert!(writers.admit("a", Some((other, 5))).is_ok());
+        assert!(writers.admit("a", Some((own, 6))).is_ok());
+        assert!(writers.admit("a", Some((other, 7))).unwrap_err().message.contains("another weir uses"));
+        assert!(writers.admit("b", None).is_ok());
+        assert!(writers.admit("b", Some((other, 1))).is_err());
+    }
 }
