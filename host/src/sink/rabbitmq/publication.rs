@@ -126,10 +126,7 @@ fn headers(mut properties: BasicProperties, record: &Record<'_>) -> Result<(Basi
     for (name, value) in record.headers().filter(|(name, _)| !COPIES.contains(name)) {
         let text = value.and_then(|value| std::str::from_utf8(value).ok());
         if let Some(text) = text.filter(|text| text.len() <= SHORT_BYTES_MAX) {
-            let (taken, is_taken) = match property(properties, name, text) {
-                Ok(with) => (with, true),
-                Err(without) => (without, false),
-            };
+            let (taken, is_taken) = property(properties, name, text);
             properties = taken;
             if is_taken {
                 continue;
@@ -144,10 +141,10 @@ fn headers(mut properties: BasicProperties, record: &Record<'_>) -> Result<(Basi
     Ok((properties, table))
 }
 
-/// The properties with one more, where a header stands for one and its value can be one; as an error, as they were. The
-/// user-id is not among them: the broker refuses any but that of the connection.
-fn property(properties: BasicProperties, name: &str, text: &str) -> Result<BasicProperties, BasicProperties> {
-    Ok(match name {
+/// The properties with one more, where a header stands for one and its value can be one, and whether it does. The user-id
+/// is not among them: the broker refuses any but that of the connection.
+fn property(properties: BasicProperties, name: &str, text: &str) -> (BasicProperties, bool) {
+    let with = match name {
         CONTENT_TYPE | CONTENT_TYPE_PLAIN => properties.with_content_type(text.into()),
         CONTENT_ENCODING => properties.with_content_encoding(text.into()),
         CORRELATION_ID => properties.with_correlation_id(text.into()),
@@ -158,10 +155,11 @@ fn property(properties: BasicProperties, name: &str, text: &str) -> Result<Basic
         EXPIRATION if text.parse::<u32>().is_ok() => properties.with_expiration(text.into()),
         PRIORITY => match text.parse() {
             Ok(priority) => properties.with_priority(priority),
-            Err(_) => return Err(properties),
+            Err(_) => return (properties, false),
         },
-        _ => return Err(properties),
-    })
+        _ => return (properties, false),
+    };
+    (with, true)
 }
 
 fn header_bytes(name: &ShortString, value: &AMQPValue) -> usize {
