@@ -27,8 +27,9 @@ use transport::Cut;
 
 /// How long the socket and TLS may take to be opened.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
-/// How long the broker may take to let us in, and to answer what it is asked.
-pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long the broker may take to let us in, and to answer what it is asked. One that has just started leaves the first
+/// questions about a quorum queue unanswered, and answers them on the next connection.
+pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a connection may take to be closed properly; after that it is cut.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 /// Seconds between heartbeats, unless the broker wants them more often. A connection that is silent for two of them is

@@ -126,9 +126,9 @@ fn headers(mut properties: BasicProperties, record: &Record<'_>) -> Result<(Basi
     for (name, value) in record.headers().filter(|(name, _)| !COPIES.contains(name)) {
         let text = value.and_then(|value| std::str::from_utf8(value).ok());
         if let Some(text) = text.filter(|text| text.len() <= SHORT_BYTES_MAX) {
-            let is_property;
-            (properties, is_property) = property(properties, name, text);
-            if is_property {
+            let (taken, is_taken) = property(properties, name, text);
+            properties = taken;
+            if is_taken {
                 continue;
             }
         }
@@ -141,19 +141,22 @@ fn headers(mut properties: BasicProperties, record: &Record<'_>) -> Result<(Basi
     Ok((properties, table))
 }
 
-/// The properties with one more, and whether the header stands for one and its value can be one. The user-id is not among
-/// them: the broker refuses any but that of the connection.
+/// The properties with one more, where a header stands for one and its value can be one, and whether it does. The user-id
+/// is not among them: the broker refuses any but that of the connection.
 fn property(properties: BasicProperties, name: &str, text: &str) -> (BasicProperties, bool) {
-    let with = match (name, text.parse::<u8>()) {
-        (CONTENT_TYPE | CONTENT_TYPE_PLAIN, _) => properties.with_content_type(text.into()),
-        (CONTENT_ENCODING, _) => properties.with_content_encoding(text.into()),
-        (CORRELATION_ID, _) => properties.with_correlation_id(text.into()),
-        (TYPE, _) => properties.with_type(text.into()),
-        (APP_ID, _) => properties.with_app_id(text.into()),
-        (REPLY_TO, _) => properties.with_reply_to(text.into()),
+    let with = match name {
+        CONTENT_TYPE | CONTENT_TYPE_PLAIN => properties.with_content_type(text.into()),
+        CONTENT_ENCODING => properties.with_content_encoding(text.into()),
+        CORRELATION_ID => properties.with_correlation_id(text.into()),
+        TYPE => properties.with_type(text.into()),
+        APP_ID => properties.with_app_id(text.into()),
+        REPLY_TO => properties.with_reply_to(text.into()),
         // A number of milliseconds; the broker ends the channel over anything else.
-        (EXPIRATION, _) if text.parse::<u32>().is_ok() => properties.with_expiration(text.into()),
-        (PRIORITY, Ok(priority)) => properties.with_priority(priority),
+        EXPIRATION if text.parse::<u32>().is_ok() => properties.with_expiration(text.into()),
+        PRIORITY => match text.parse() {
+            Ok(priority) => properties.with_priority(priority),
+            Err(_) => return (properties, false),
+        },
         _ => return (properties, false),
     };
     (with, true)

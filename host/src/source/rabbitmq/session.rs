@@ -140,11 +140,7 @@ impl Receiving<'_> {
                 },
                 () = stop.stopped(), if !self.stopping => { self.stop(&intake); None }
                 room = intake.room(), if self.way.has_full() => self.send(room),
-                came = self.consumer.next(), if !self.stopping => match came {
-                    Some(Ok(delivery)) => self.take(&delivery),
-                    Some(Err(error)) => Some(Ended::Broker(explain(&error))),
-                    None => Some(Ended::Broker(self.cancelled())),
-                },
+                came = self.consumer.next(), if !self.stopping => self.came(came),
                 room = intake.room(), if self.way.has_unsent() => self.send(room),
                 Some(event) = events.next() => { tell("source", self.session.name, &event); None }
                 () = sleep_until(self.last_came + DRAIN_SILENCE), if draining => self.look().await,
@@ -156,8 +152,26 @@ impl Receiving<'_> {
         ended.unwrap_or(Ended::Done)
     }
 
-    fn take(&mut self, delivery: &Delivery) -> Option<Ended> {
+    /// Takes what has come, and what lies ready behind it up to a full batch: to look at everything else after each
+    /// message would cost more than the message.
+    fn came(&mut self, first: Option<lapin::Result<Delivery>>) -> Option<Ended> {
         self.last_came = Instant::now();
+        let mut next = Some(first);
+        while let Some(came) = next {
+            let ended = match came {
+                Some(Ok(delivery)) => self.take(&delivery),
+                Some(Err(error)) => Some(Ended::Broker(explain(&error))),
+                None => Some(Ended::Broker(self.cancelled())),
+            };
+            if ended.is_some() {
+                return ended;
+            }
+            next = if self.way.has_full() { None } else { self.consumer.next().now_or_never() };
+        }
+        None
+    }
+
+    fn take(&mut self, delivery: &Delivery) -> Option<Ended> {
         let Delivery { delivery_tag, redelivered, routing_key, properties, data, .. } = delivery;
         let message = Message { routing_key: routing_key.as_str(), properties, body: data };
         let delivered = Delivered { tag: *delivery_tag, redelivered: *redelivered, message };
