@@ -163,6 +163,8 @@ def kafka_send(arguments):
         {
             "bootstrap.servers": arguments.bootstrap,
             "acks": "all",
+            # It would tell of every connection that a killed broker ends.
+            "log_level": 2,
             "enable.idempotence": True,
             "partitioner": "murmur2_random",
             "linger.ms": 5,
