@@ -184,6 +184,11 @@ impl Drop for Servers {
     }
 }
 
+/// A name that no other run of the tests gives to its queues and topics.
+pub fn unique(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
+}
+
 /// Parses an address such as `127.0.0.1:5672`.
 pub fn address(text: &str) -> SocketAddr {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))

@@ -7,6 +7,7 @@ until standard input is closed. Who reads prints one JSON object a line.
 
 import argparse
 import json
+import os
 import sys
 import threading
 import time
@@ -55,18 +56,29 @@ def rabbit_send(arguments):
     """Several connections send at once. A key belongs to one of them, so its numbers are sent in ascending order."""
     assert KEYS % SENDERS == 0
     with open(arguments.log, "w", encoding="utf-8") as log:
-        senders = [threading.Thread(target=rabbit_sender, args=(arguments, log, index)) for index in range(SENDERS)]
+        under_way = {}
+        senders = [
+            threading.Thread(target=rabbit_sender, args=(arguments, log, index, under_way), daemon=True)
+            for index in range(SENDERS)
+        ]
         for sender in senders:
             sender.start()
         stop_when_input_ends()
-        for sender in senders:
-            sender.join()
+        deadline = time.monotonic() + 20
+        for index, sender in enumerate(senders):
+            sender.join(max(0.0, deadline - time.monotonic()))
+            if sender.is_alive():
+                # A killed broker may forget to confirm what it took into a stream, and pika waits for ever.
+                note(log, "maybe", under_way[index])
+        log.flush()
+        os._exit(0)
 
 
-def rabbit_sender(arguments, log, index):
+def rabbit_sender(arguments, log, index, under_way):
     import pika
 
     number = index
+    under_way[index] = number
     connection = None
     pause = SENDERS / arguments.rate
     due = time.monotonic()
@@ -84,6 +96,7 @@ def rabbit_sender(arguments, log, index):
         properties = pika.BasicProperties(
             delivery_mode=2, message_id=f"{arguments.queue}-{number}", headers={"key": key(number)}
         )
+        under_way[index] = number
         try:
             channel.basic_publish(
                 "", arguments.queue, json.dumps({"n": number}).encode(), properties=properties, mandatory=True
@@ -163,6 +176,8 @@ def kafka_send(arguments):
         {
             "bootstrap.servers": arguments.bootstrap,
             "acks": "all",
+            # It would tell of every connection that a killed broker ends.
+            "log_level": 2,
             "enable.idempotence": True,
             "partitioner": "murmur2_random",
             "linger.ms": 5,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::flow::{number, rabbitmq, with_head, write_secrets};
 use crate::harness::Bench;
 use crate::proxy::Proxy;
-use crate::services::{Facts, address};
+use crate::services::{Facts, address, unique};
 
 /// One thing that is wrong: the source and the sink of a pipeline, and words that the message has to contain.
 struct Wrong {
@@ -101,24 +101,25 @@ fn with_wrong_password(settings: &str) -> String {
 }
 
 fn rabbitmq_cases(facts: &Facts) -> Vec<Wrong> {
+    let name = unique("failures");
     let base = rabbitmq(facts, facts.rabbitmq_address());
     let elsewhere = base.replace("/%2f", "/nowhere");
     // A user of the broker who may do nothing there.
-    let user = format!("limited-{}", std::process::id());
+    let user = unique("limited");
     facts.rabbitmqctl(&["add_user", &user, facts.text("rabbitmq", "password")]);
     facts.rabbitmqctl(&["set_permissions", "-p", "/", &user, "", "", ""]);
     let limited = base.replace("amqp://weir@", &format!("amqp://{user}@"));
-    facts.ask(&["rabbit-declare", "--url", &url(facts), "--queue", "failures", "--type", "classic"]);
+    facts.ask(&["rabbit-declare", "--url", &url(facts), "--queue", &name, "--type", "classic"]);
     vec![
-        Wrong::source("wrong password", with_wrong_password(&format!("{base}, queue: failures")), &["password"]),
-        Wrong::source("unknown vhost", format!("{elsewhere}, queue: failures"), &["nowhere", "vhost"]),
+        Wrong::source("wrong password", with_wrong_password(&format!("{base}, queue: {name}")), &["password"]),
+        Wrong::source("unknown vhost", format!("{elsewhere}, queue: {name}"), &["nowhere", "vhost"]),
         Wrong::source("no such queue", format!("{base}, queue: no-such-queue"), &["no-such-queue", "declare"]),
         Wrong::source(
             "wrong authority",
-            format!("{}, queue: failures", rabbitmq_tls(facts, "other_ca")),
+            format!("{}, queue: {name}", rabbitmq_tls(facts, "other_ca")),
             &["certificate", "ca"],
         ),
-        Wrong::source("no right to read", format!("{limited}, queue: failures"), &["failures", "permission"]),
+        Wrong::source("no right to read", format!("{limited}, queue: {name}"), &["failures", "permission"]),
         Wrong::sink(
             "wrong password",
             with_wrong_password(&format!("{base}, exchange: '', routing_key: x")),
@@ -138,21 +139,22 @@ fn rabbitmq_cases(facts: &Facts) -> Vec<Wrong> {
 }
 
 fn kafka_cases(facts: &Facts) -> Vec<Wrong> {
+    let name = unique("failures");
     let base = kafka(facts);
     let weir = kafka_sasl(facts, "ca", "weir");
     let stranger = kafka_sasl(facts, "ca", facts.text("kafka", "stranger"));
     let foreign = kafka_sasl(facts, "other_ca", "weir");
     let bootstrap = facts.text("kafka", "bootstrap");
-    facts.ask(&["kafka-create", "--bootstrap", bootstrap, "--topic", "failures", "--partitions", "1"]);
+    facts.ask(&["kafka-create", "--bootstrap", bootstrap, "--topic", &name, "--partitions", "1"]);
     vec![
         Wrong::source("no such topic", format!("{base}, topics: [no-such-topic]"), &["no-such-topic"]),
-        Wrong::source("wrong password", with_wrong_password(&format!("{weir}, topics: [failures]")), &["password"]),
-        Wrong::source("wrong authority", format!("{foreign}, topics: [failures]"), &["certificate", "ca"]),
-        Wrong::source("no right to read", format!("{stranger}, topics: [failures]"), &["failures", "acl"]),
+        Wrong::source("wrong password", with_wrong_password(&format!("{weir}, topics: [{name}]")), &["password"]),
+        Wrong::source("wrong authority", format!("{foreign}, topics: [{name}]"), &["certificate", "ca"]),
+        Wrong::source("no right to read", format!("{stranger}, topics: [{name}]"), &["failures", "grant"]),
         Wrong::sink("no such topic", format!("{base}, topic: no-such-topic"), &["no-such-topic", "create"]),
-        Wrong::sink("wrong password", with_wrong_password(&format!("{weir}, topic: failures")), &["password"]),
-        Wrong::sink("wrong authority", format!("{foreign}, topic: failures"), &["certificate", "ca"]),
-        Wrong::sink("no right to write", format!("{stranger}, topic: failures"), &["failures", "acl"]),
+        Wrong::sink("wrong password", with_wrong_password(&format!("{weir}, topic: {name}")), &["password"]),
+        Wrong::sink("wrong authority", format!("{foreign}, topic: {name}"), &["certificate", "ca"]),
+        Wrong::sink("no right to write", format!("{stranger}, topic: {name}"), &["failures", "grant"]),
     ]
 }
 
@@ -179,26 +181,27 @@ fn brokers_that_are_down_at_the_start_are_waited_for() {
     write_secrets(&bench, &facts);
     let (kafka, rabbit) = (Proxy::listen(), Proxy::listen());
     let bootstrap = facts.text("kafka", "bootstrap");
-    facts.ask(&["rabbit-declare", "--url", &url(&facts), "--queue", "late", "--type", "classic"]);
-    facts.ask(&["kafka-create", "--bootstrap", bootstrap, "--topic", "late", "--partitions", "1"]);
-    facts.put(&["kafka-put", "--bootstrap", bootstrap, "--topic", "late"], "{\"n\":1}\n{\"n\":2}\n");
-    let source = format!("type: kafka, brokers: ['127.0.0.1:{}'], topics: [late]", kafka.port());
+    let late = unique("late");
+    facts.ask(&["rabbit-declare", "--url", &url(&facts), "--queue", &late, "--type", "classic"]);
+    facts.ask(&["kafka-create", "--bootstrap", bootstrap, "--topic", &late, "--partitions", "1"]);
+    facts.put(&["kafka-put", "--bootstrap", bootstrap, "--topic", &late], "{\"n\":1}\n{\"n\":2}\n");
+    let source = format!("type: kafka, brokers: ['127.0.0.1:{}'], topics: [{late}]", kafka.port());
     let sink = rabbitmq(&facts, &format!("127.0.0.1:{}", rabbit.port()));
-    bench.write("weir.yaml", &pipeline(&source, &format!("{sink}, exchange: '', routing_key: late")));
+    bench.write("weir.yaml", &pipeline(&source, &format!("{sink}, exchange: '', routing_key: {late}")));
     let checked = bench.run(&["check", "--connect", "weir.yaml"]);
     assert_eq!(checked.status.code(), Some(69), "{checked:?}");
     let mut weir = bench.start(&["weir.yaml"]);
-    let ports = [kafka.port(), rabbit.port()].map(|port| port.to_string());
     let log = bench.path("weir.log");
-    let said = || std::fs::read_to_string(&log).unwrap_or_default();
-    weir.until("words on both brokers", || ports.iter().all(|port| said().contains(port)));
+    let speaks_of = |port: u16| std::fs::read_to_string(&log).unwrap_or_default().contains(&port.to_string());
+    weir.until("words on Kafka", || speaks_of(kafka.port()));
     let patient_until = Instant::now() + Duration::from_secs(3);
     weir.until("that it goes on trying", || Instant::now() > patient_until);
     kafka.forward_to(address(bootstrap));
+    weir.until("words on RabbitMQ", || speaks_of(rabbit.port()));
     rabbit.forward_to(address(facts.rabbitmq_address()));
     let mut numbers = Vec::new();
     weir.until("both messages", || {
-        let messages = facts.read(&["rabbit-read", "--url", &url(&facts), "--queue", "late"]);
+        let messages = facts.read(&["rabbit-read", "--url", &url(&facts), "--queue", &late]);
         numbers.extend(messages.iter().map(|message| number(message, "n")));
         numbers.len() >= 2
     });

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::Bench;
-use crate::services::Facts;
+use crate::services::{Facts, unique};
 
 /// The settings that every pipeline file here has in common.
 pub fn rabbitmq(facts: &Facts, address: &str) -> String {
@@ -34,14 +34,15 @@ fn syslog_lines_flow_from_rabbitmq_to_kafka() {
     write_secrets(&bench, &facts);
     let url = facts.rabbitmq_url(facts.rabbitmq_address());
     let bootstrap = facts.text("kafka", "bootstrap");
-    facts.ask(&["rabbit-declare", "--url", &url, "--queue", "flow-syslog", "--type", "quorum"]);
-    facts.ask(&["kafka-create", "--bootstrap", bootstrap, "--topic", "flow-attempts", "--partitions", "3"]);
+    let (syslog, attempts) = (unique("flow-syslog"), unique("flow-attempts"));
+    facts.ask(&["rabbit-declare", "--url", &url, "--queue", &syslog, "--type", "quorum"]);
+    facts.ask(&["kafka-create", "--bootstrap", bootstrap, "--topic", &attempts, "--partitions", "3"]);
     bench.write(
         "weir.yaml",
         &with_head(&format!(
             "
 sources:
-  auth: {{ {rabbitmq}, queue: flow-syslog, key: 'header:key' }}
+  auth: {{ {rabbitmq}, queue: {syslog}, key: 'header:key' }}
 pipelines:
   attempts:
     from: auth
@@ -50,7 +51,7 @@ pipelines:
       - sql: SELECT procid, message FROM input WHERE message LIKE '%Invalid user%'
     to: attempts
 sinks:
-  attempts: {{ type: kafka, brokers: ['{bootstrap}'], topic: flow-attempts, compression: zstd }}
+  attempts: {{ type: kafka, brokers: ['{bootstrap}'], topic: {attempts}, compression: zstd }}
 ",
             rabbitmq = rabbitmq(&facts, facts.rabbitmq_address())
         )),
@@ -59,8 +60,8 @@ sinks:
         let message = if n.is_multiple_of(2) { "Invalid user" } else { "Connection closed by" };
         format!("<38>Dec 10 06:55:00 gate sshd[{n}]: {message} number {n} x\n")
     };
-    facts.put(&["rabbit-put", "--url", &url, "--queue", "flow-syslog"], &(0..200).map(line).collect::<String>());
-    let read = || facts.read(&["kafka-read", "--bootstrap", bootstrap, "--topic", "flow-attempts"]);
+    facts.put(&["rabbit-put", "--url", &url, "--queue", &syslog], &(0..200).map(line).collect::<String>());
+    let read = || facts.read(&["kafka-read", "--bootstrap", bootstrap, "--topic", &attempts]);
     let mut weir = bench.start(&["weir.yaml"]);
     weir.until("100 records in Kafka", || read().len() >= 100);
     assert_eq!(weir.terminate(), 0);
@@ -71,7 +72,7 @@ sinks:
     let value: Value = serde_json::from_str(fourth["value"].as_str().unwrap()).unwrap();
     assert_eq!(value, json!({ "procid": "4", "message": "Invalid user number 4 x" }));
     let left = facts.rabbitmqctl(&["list_queues", "--quiet", "--no-table-headers", "name", "messages"]);
-    assert!(left.lines().any(|line| line.split_whitespace().eq(["flow-syslog", "0"])), "not acknowledged: {left}");
+    assert!(left.lines().any(|line| line.split_whitespace().eq([syslog.as_str(), "0"])), "not acknowledged: {left}");
 }
 
 #[test]
@@ -81,35 +82,33 @@ fn json_flows_from_kafka_to_rabbitmq() {
     write_secrets(&bench, &facts);
     let url = facts.rabbitmq_url(facts.rabbitmq_address());
     let bootstrap = facts.text("kafka", "bootstrap");
-    facts.ask(&["rabbit-declare", "--url", &url, "--queue", "flow-orders", "--type", "classic"]);
-    facts.ask(&["kafka-create", "--bootstrap", bootstrap, "--topic", "flow-orders", "--partitions", "3"]);
+    let orders = unique("flow-orders");
+    facts.ask(&["rabbit-declare", "--url", &url, "--queue", &orders, "--type", "classic"]);
+    facts.ask(&["kafka-create", "--bootstrap", bootstrap, "--topic", &orders, "--partitions", "3"]);
     bench.write(
         "weir.yaml",
         &with_head(&format!(
             "
 sources:
-  orders: {{ type: kafka, brokers: ['{bootstrap}'], topics: ['^flow-ord.*'] }}
+  orders: {{ type: kafka, brokers: ['{bootstrap}'], topics: ['^{orders}$'] }}
 pipelines:
   large: {{ from: orders, steps: [sql: SELECT id FROM input WHERE amount >= 100], to: bus }}
 sinks:
-  bus: {{ {rabbitmq}, exchange: '', routing_key: flow-orders }}
+  bus: {{ {rabbitmq}, exchange: '', routing_key: {orders} }}
 ",
             rabbitmq = rabbitmq(&facts, facts.rabbitmq_address())
         )),
     );
     let order = |n: u32| format!("{{\"id\":{n},\"amount\":{}}}\n", n * 2);
-    facts.put(
-        &["kafka-put", "--bootstrap", bootstrap, "--topic", "flow-orders"],
-        &(0..100).map(order).collect::<String>(),
-    );
+    facts.put(&["kafka-put", "--bootstrap", bootstrap, "--topic", &orders], &(0..100).map(order).collect::<String>());
     let mut weir = bench.start(&["weir.yaml"]);
     let mut messages: Vec<Value> = Vec::new();
     weir.until("50 messages in RabbitMQ", || {
-        messages.extend(facts.read(&["rabbit-read", "--url", &url, "--queue", "flow-orders"]));
+        messages.extend(facts.read(&["rabbit-read", "--url", &url, "--queue", &orders]));
         messages.len() >= 50
     });
     assert_eq!(weir.terminate(), 0);
-    messages.extend(facts.read(&["rabbit-read", "--url", &url, "--queue", "flow-orders"]));
+    messages.extend(facts.read(&["rabbit-read", "--url", &url, "--queue", &orders]));
     let mut ids: Vec<u64> = messages.iter().map(|message| number(message, "id")).collect();
     ids.sort_unstable();
     assert_eq!(ids, (50..100).collect::<Vec<u64>>());

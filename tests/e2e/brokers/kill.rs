@@ -3,10 +3,11 @@
 //!
 //! Nothing confirmed to its sender may be missing; Kafka, read as committed, may hold nothing twice; what RabbitMQ gets twice
 //! bears the same message id; the numbers of a key come in the order in which they were sent.
-//! `WEIR_BROKER_KILLS=N` sets how often the appliance is killed (40 unless told; each broker a quarter, faults of the
+//! `WEIR_BROKER_KILLS=N` sets how often the appliance is killed at work (40 unless told; each broker a quarter, faults of the
 //! network half as often), `WEIR_BROKER_SEED=N` when.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,8 +23,8 @@ use crate::services::{Sender, Sent, Servers, address};
 /// Messages a second, each way.
 const RATE: &str = "300";
 
-/// The longest life of an appliance that will be killed, where nothing else takes longer.
-const LIFE_MS_MAX: u64 = 5_000;
+/// How long an appliance lives that will be killed: from its start-up to some seconds of work.
+const LIFE_MS: Range<u64> = 200..6_000;
 
 /// A life in which so many bytes went through one of the proxies did some work.
 const WORK_BYTES: u64 = 20_000;
@@ -200,19 +201,22 @@ impl Drop for Together<'_> {
     }
 }
 
-/// Kills the appliance at random moments until all goals are reached. Returns how many lives did some work.
+/// Kills the appliance at random moments until all goals are reached. A kill counts where the life before it did some
+/// work: while a broker is down there may be none to do. Returns how often it was killed in all.
 fn kill_weir(scene: &Scene, goals: &Goals, mut random: Random) -> u64 {
     let _together = Together(goals);
-    let mut worked = 0;
+    let mut kills = 0;
     while goals.want_any() {
         let before = scene.forwarded();
         let weir = scene.bench.start(&["weir.yaml"]);
-        thread::sleep(random.pause(0, LIFE_MS_MAX));
+        thread::sleep(random.pause(LIFE_MS.start, LIFE_MS.end));
         weir.kill();
-        worked += u64::from(scene.forwarded() - before > WORK_BYTES);
-        goals.lives.one_more();
+        kills += 1;
+        if scene.forwarded() - before > WORK_BYTES {
+            goals.lives.one_more();
+        }
     }
-    worked
+    kills
 }
 
 /// Kills a broker as often as wanted, and lets it work a while in between.
@@ -261,7 +265,7 @@ fn nothing_is_lost_or_doubled_between_brokers_that_are_killed() {
     let begun = Instant::now();
     let mut senders = scene.send();
     let random = |part: u64| Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(part));
-    let (worked, kinds) = thread::scope(|threads| {
+    let (kills, kinds) = thread::scope(|threads| {
         let lives = threads.spawn(|| kill_weir(&scene, &goals, random(1)));
         let faults = threads.spawn(|| break_connections(&scene, &goals, random(2)));
         threads.spawn(|| kill_broker(&scene, "kafka", &goals, &goals.kafka, random(3)));
@@ -271,13 +275,12 @@ fn nothing_is_lost_or_doubled_between_brokers_that_are_killed() {
     assert!(senders.iter_mut().all(Sender::is_running), "a sender ended by itself");
     let mut weir = scene.bench.start(&["weir.yaml"]);
     let sent = senders.map(Sender::stop);
-    let (kills, kafka) = (goals.lives.count(), goals.kafka.count());
+    let (worked, kafka) = (goals.lives.count(), goals.kafka.count());
     eprintln!(
         "{:.0} s: weir killed {kills} times, {worked} of them at work; kafka {kafka}, rabbitmq {} times; connections {kinds:?}",
         begun.elapsed().as_secs_f64(),
         goals.rabbitmq.count()
     );
-    assert!(worked * 2 > kills, "only {worked} of {kills} kills found the appliance at work");
     let messages = drain(&scene, &mut weir, &sent);
     assert_eq!(weir.terminate(), 0);
     check(&scene, &sent, messages, seed);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::flow::{number, rabbitmq, with_head, write_secrets};
 use crate::harness::{Bench, Running};
 use crate::proxy::Proxy;
-use crate::services::{Facts, Servers, address};
+use crate::services::{Facts, Servers, address, unique};
 
 /// Far more than the appliance may hold: it would show in its memory.
 const MESSAGES: u64 = 60_000;
@@ -70,21 +70,23 @@ fn crawl(weir: &mut Running, proxy: &Proxy) {
 fn a_crawling_rabbitmq_holds_back_kafka() {
     let facts = Facts::shared();
     let (bench, proxy) = (Bench::new(), Proxy::listen());
+    let (slow, slow_in) = (unique("slow"), unique("slow-in"));
     proxy.forward_to(address(facts.rabbitmq_address()));
     write_secrets(&bench, &facts);
     let (url, bootstrap) = (facts.rabbitmq_url(facts.rabbitmq_address()), facts.text("kafka", "bootstrap"));
-    facts.ask(&["rabbit-declare", "--url", &url, "--queue", "slow", "--type", "classic"]);
-    facts.ask(&["kafka-create", "--bootstrap", bootstrap, "--topic", "slow-in", "--partitions", "1"]);
-    facts.put(&["kafka-put", "--bootstrap", bootstrap, "--topic", "slow-in"], &lines());
-    let sink = format!("{}, exchange: '', routing_key: slow", rabbitmq(&facts, &format!("127.0.0.1:{}", proxy.port())));
-    bench.write("weir.yaml", &pipeline(&format!("type: kafka, brokers: ['{bootstrap}'], topics: [slow-in]"), &sink));
+    facts.ask(&["rabbit-declare", "--url", &url, "--queue", &slow, "--type", "classic"]);
+    facts.ask(&["kafka-create", "--bootstrap", bootstrap, "--topic", &slow_in, "--partitions", "1"]);
+    facts.put(&["kafka-put", "--bootstrap", bootstrap, "--topic", &slow_in], &lines());
+    let sink =
+        format!("{}, exchange: '', routing_key: {slow}", rabbitmq(&facts, &format!("127.0.0.1:{}", proxy.port())));
+    bench.write("weir.yaml", &pipeline(&format!("type: kafka, brokers: ['{bootstrap}'], topics: [{slow_in}]"), &sink));
     proxy.slow(BYTES_PER_SECOND);
     let mut weir = bench.start(&["weir.yaml"]);
     crawl(&mut weir, &proxy);
     proxy.heal();
     let mut numbers = BTreeSet::new();
     weir.until("the rest", || {
-        let messages = facts.read(&["rabbit-read", "--url", &url, "--queue", "slow"]);
+        let messages = facts.read(&["rabbit-read", "--url", &url, "--queue", &slow]);
         numbers.extend(messages.iter().map(|message| number(message, "n")));
         numbers.len() as u64 == MESSAGES
     });
@@ -95,24 +97,25 @@ fn a_crawling_rabbitmq_holds_back_kafka() {
 fn a_crawling_kafka_holds_back_rabbitmq() {
     let facts = Facts::shared();
     let (bench, proxy) = (Bench::new(), Proxy::listen());
+    let (slow, slow_in) = (unique("slow"), unique("slow-in"));
     // A Kafka of its own: its clients have to be told to come to the proxy.
     let kafka = Servers::up(&["kafka"], Some(proxy.port()));
     proxy.forward_to(address(kafka.facts.text("kafka", "proxied")));
     write_secrets(&bench, &facts);
     let (url, bootstrap) = (facts.rabbitmq_url(facts.rabbitmq_address()), kafka.facts.text("kafka", "bootstrap"));
-    facts.ask(&["rabbit-declare", "--url", &url, "--queue", "slow-in", "--type", "classic"]);
-    facts.ask(&["kafka-create", "--bootstrap", bootstrap, "--topic", "slow", "--partitions", "1"]);
-    facts.put(&["rabbit-put", "--url", &url, "--queue", "slow-in"], &lines());
-    let source = format!("{}, queue: slow-in", rabbitmq(&facts, facts.rabbitmq_address()));
+    facts.ask(&["rabbit-declare", "--url", &url, "--queue", &slow_in, "--type", "classic"]);
+    facts.ask(&["kafka-create", "--bootstrap", bootstrap, "--topic", &slow, "--partitions", "1"]);
+    facts.put(&["rabbit-put", "--url", &url, "--queue", &slow_in], &lines());
+    let source = format!("{}, queue: {slow_in}", rabbitmq(&facts, facts.rabbitmq_address()));
     bench.write(
         "weir.yaml",
-        &pipeline(&source, &format!("type: kafka, brokers: ['127.0.0.1:{}'], topic: slow", proxy.port())),
+        &pipeline(&source, &format!("type: kafka, brokers: ['127.0.0.1:{}'], topic: {slow}", proxy.port())),
     );
     proxy.slow(BYTES_PER_SECOND);
     let mut weir = bench.start(&["weir.yaml"]);
     crawl(&mut weir, &proxy);
     proxy.heal();
-    let read = ["kafka-read", "--bootstrap", bootstrap, "--topic", "slow"];
+    let read = ["kafka-read", "--bootstrap", bootstrap, "--topic", &slow];
     let number_of = |record: &serde_json::Value| {
         let value: serde_json::Value = serde_json::from_str(record["value"].as_str().unwrap()).unwrap();
         value["n"].as_u64().unwrap()
