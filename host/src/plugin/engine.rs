@@ -218,7 +218,7 @@ impl Engine {
     }
 }
 
-/// The settings that were measured to matter; ARCHITECTURE.md has the numbers.
+/// The settings that were measured to matter.
 pub(super) fn settings() -> Config {
     let mut config = Config::new();
     // A call is 3.4 to 4.5 times cheaper without the machinery of concurrent guests, which no plugin uses.
