@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use lapin::options::ConfirmSelectOptions;
+use lapin::BasicProperties;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use tokio::sync::{mpsc, oneshot};
 
 use self::confirms::{Job, Worker};
@@ -57,7 +58,6 @@ impl RabbitmqExchange {
             Ok(channel)
         };
         let channel = channel.await.map_err(|failure| self.broker.error(failure))?;
-        self.broker.prove();
         tracing::info!("sink {sink}: publishing to {}", self.broker.address());
         let (jobs, requests) = mpsc::channel(QUEUE_BATCHES_MAX);
         tokio::spawn(Worker::new(self.clone(), sink, pipeline, link, channel).run(requests));
@@ -79,10 +79,24 @@ impl RabbitmqExchange {
     }
 }
 
-/// Looks whether a sink could publish: the broker lets us in, and the exchange is there.
+/// Looks whether a sink could publish: the broker lets us in, the exchange is there, and we may write to it.
 pub async fn check(name: &Arc<str>, settings: &RabbitmqSink) -> Result<(), Failure> {
-    RabbitmqExchange::new(name, settings).link().await?.close().await;
-    Ok(())
+    let link = RabbitmqExchange::new(name, settings).link().await?;
+    let looked = may_write(&link, &settings.exchange).await;
+    link.close().await;
+    looked
+}
+
+/// Publishes a message in a transaction that is rolled back: the broker looks at the permission at once, and routes nothing
+/// before the commit that never comes.
+async fn may_write(link: &Link, exchange: &str) -> Result<(), Failure> {
+    let channel = link.channel().await?;
+    answer("the wish for a transaction", channel.tx_select()).await?;
+    let options = BasicPublishOptions::default();
+    let publish = channel.basic_publish(exchange.into(), "".into(), options, &[], BasicProperties::default());
+    answer("a message", publish).await?;
+    // A refusal closes the channel, and is the answer to this.
+    answer("the end of a transaction", channel.tx_rollback()).await
 }
 
 #[async_trait]

@@ -216,6 +216,7 @@ impl Worker {
                 }
             }
         }
+        self.exchange.broker.prove();
         let delivery = Delivery { rejects: batch.rejects.into_values().collect(), ..Delivery::default() };
         // The task drops the answer only when it drops the sink.
         let _ = batch.answer.send(Ok(delivery));
