@@ -1,4 +1,4 @@
-//! A real Kafka for tests: one broker on the loopback interface, out of the artifacts that Maven has, ended with the test.
+//! A real Kafka for tests: one broker on the loopback interface, of the jars that `cargo xtask services` keeps, ended with the test.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-const VERSION: &str = "4.3.1";
-const LOG4J_VERSION: &str = "2.25.4";
+use crate::services::Facts;
+
 /// How long a broker may take to be ready, on a machine that is busy with other tests.
 const READY_TIME_MAX: Duration = Duration::from_secs(120);
 /// The user of the listener with TLS, and its password.
@@ -102,7 +102,7 @@ impl Kafka {
 
     fn java(&self) -> Vec<String> {
         let log4j = format!("-Dlog4j2.configurationFile={}", self.path("log4j2.properties").display());
-        let classes = format!("{}/*", libraries().display());
+        let classes = format!("{}/*", Facts::shared().text("kafka", "jars"));
         ["java", "-Xmx384m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", &log4j, "-cp", &classes]
             .map(str::to_owned)
             .to_vec()
@@ -176,52 +176,6 @@ fn free_ports() -> [u16; 3] {
     }
     let ports: Vec<u16> = found.keys().copied().collect();
     [ports[0], ports[1], ports[2]]
-}
-
-/// The broker's classes, from Maven's central repository; fetched once for all runs.
-fn libraries() -> &'static Path {
-    static LIBRARIES: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARIES.get_or_init(|| {
-        let home = PathBuf::from(std::env::var_os("HOME").expect("HOME says where the cache is"));
-        let cache = home.join(".cache/kafka-it");
-        let libraries = cache.join(format!("lib-{VERSION}"));
-        if !libraries.join(".complete").exists() {
-            fs::create_dir_all(&cache).unwrap();
-            let work = TempDir::new_in(&cache).unwrap();
-            fetch(work.path(), &cache);
-            let fetched = work.path().join("lib");
-            fs::write(fetched.join(".complete"), "").unwrap();
-            // Whoever was faster has the same.
-            let _ = fs::rename(fetched, &libraries);
-        }
-        libraries
-    })
-}
-
-fn fetch(work: &Path, cache: &Path) {
-    let dependency = |group: &str, artifact: &str, version: &str| {
-        format!(
-            "<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{version}</version></dependency>"
-        )
-    };
-    let dependencies = [
-        dependency("org.apache.kafka", "kafka_2.13", VERSION),
-        dependency("org.apache.kafka", "kafka-tools", VERSION),
-        dependency("org.apache.logging.log4j", "log4j-slf4j-impl", LOG4J_VERSION),
-    ];
-    let pom = format!(
-        "<project><modelVersion>4.0.0</modelVersion><groupId>it</groupId><artifactId>kafka-dist</artifactId><version>1</version>\
-         <dependencies>{}</dependencies></project>",
-        dependencies.concat()
-    );
-    fs::write(work.join("pom.xml"), pom).unwrap();
-    let mut maven = Command::new("mvn");
-    maven.args(["-B", "-q", "-ntp", "-f"]).arg(work.join("pom.xml"));
-    maven.arg(format!("-Dmaven.repo.local={}", cache.join("m2").display()));
-    maven.args(["org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies", "-DincludeScope=runtime"]);
-    maven.arg(format!("-DoutputDirectory={}", work.join("lib").display()));
-    let done = maven.output().expect("the tests with Kafka need mvn and java");
-    assert!(done.status.success(), "{done:?}");
 }
 
 /// A certificate authority, and a certificate of it for the loopback interface, as the broker reads them.

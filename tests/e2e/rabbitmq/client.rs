@@ -6,9 +6,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use serde_json::{Value, json};
 
 use super::server::Server;
+use crate::services::Facts;
 
-/// Debian's own, which sees its package python3-pika.
-const PYTHON: &str = "/usr/bin/python3";
 /// The script that does it.
 const SCRIPT: &str = include_str!("client.py");
 
@@ -21,12 +20,12 @@ pub struct Client {
 
 impl Client {
     pub fn connect(server: &Server) -> Self {
-        let mut process = Command::new(PYTHON)
+        let mut process = Command::new(Facts::shared().text("clients", "python"))
             .args(["-c", SCRIPT, &server.port.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("python3 is installed, with pika: apt-get install python3-pika");
+            .unwrap();
         let commands = process.stdin.take().unwrap();
         let answers = BufReader::new(process.stdout.take().unwrap());
         Client { process, commands, answers }
