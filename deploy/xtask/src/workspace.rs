@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, Result};
@@ -38,6 +38,15 @@ impl Workspace {
         let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         let target = std::path::absolute(&target).context(|| format!("target directory {}", target.display()))?;
         Ok(Workspace { root: root.to_owned(), target, cache: cache_dir()? })
+    }
+
+    /// Waits until nobody else installs what bears this name into the cache, and keeps others waiting while it is held.
+    pub fn lock(&self, name: &str) -> Result<File> {
+        fs::create_dir_all(&self.cache).context(|| self.cache.display())?;
+        let path = self.cache.join(name).with_extension("lock");
+        let lock = File::create(&path).context(|| path.display())?;
+        lock.lock().context(|| "waiting for another installation")?;
+        Ok(lock)
     }
 
     /// Where the components of the stock plugins are put.

@@ -31,7 +31,7 @@ use crate::source::rabbitmq::{RabbitmqListener, RabbitmqReader};
 use crate::source::stdin::StdinListener;
 use crate::source::stream::{StreamReader, Writers};
 use crate::source::syslog::SyslogListener;
-use crate::source::{Disposition, Error, Listener, Mode, Reader, Received};
+use crate::source::{Error, Listener, Mode, Reader, Received};
 use crate::store::committer::Committer;
 use crate::store::{PositionKey, Store};
 
@@ -211,10 +211,9 @@ impl Wiring for Wires {
                     partition: task.partition,
                     inputs: vec![task.pipeline.clone()],
                 };
-                let stop = |message: String| Error { message, disposition: Disposition::Stop };
-                let plugin = self.plugin(step).map_err(|error| stop(error.to_string()))?;
+                let plugin = self.plugin(step).map_err(|error| Error::stop(error.to_string()))?;
                 let factory = plugin.sink(context, step.config.clone(), step.limits.clone());
-                let factory = factory.map_err(|error| stop(error.to_string()))?;
+                let factory = factory.map_err(|error| Error::stop(error.to_string()))?;
                 Ok(Box::new(PluginTask::start(name.into(), Arc::new(factory)).await?))
             }
             Some(SinkConfig::Kafka(settings)) => {
@@ -246,7 +245,7 @@ impl Wires {
         let name: Arc<str> = input.into();
         let key = PositionKey { owner: task.pipeline.clone(), input: name.clone(), partition: Partition(0) };
         let first = self.store.position(&key).await;
-        let first = first.map_err(|error| Error { message: error.to_string(), disposition: Disposition::Stop })?;
+        let first = first.map_err(|error| Error::stop(error.to_string()))?;
         let opening = Opening {
             pipeline: task.pipeline.clone(),
             partition: task.partition,
@@ -273,7 +272,7 @@ impl Wires {
 }
 
 fn unknown(name: &str) -> Error {
-    Error { message: format!("{name} is not in the configuration"), disposition: Disposition::Stop }
+    Error::stop(format!("{name} is not in the configuration"))
 }
 
 fn refused(message: String) -> StartError {
@@ -282,5 +281,5 @@ fn refused(message: String) -> StartError {
 
 /// What an error of the system at start calls for: an operator.
 pub(super) fn io(error: &std::io::Error) -> Error {
-    Error { message: error.to_string(), disposition: Disposition::Stop }
+    Error::stop(error.to_string())
 }

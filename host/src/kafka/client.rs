@@ -12,7 +12,7 @@ use rdkafka::statistics::Statistics;
 
 use super::words;
 use crate::config::KafkaCluster;
-use crate::source::{Disposition, Error};
+use crate::source::Error;
 
 /// The longest pause of librdkafka before it connects again to a broker that is gone.
 const RECONNECT_PAUSE_MAX_MS: &str = "1000";
@@ -49,8 +49,7 @@ pub fn settings(cluster: &KafkaCluster) -> Result<ClientConfig, Error> {
         }
     }
     if let Some(sasl) = &cluster.sasl {
-        let stop = |error: String| Error { message: error, disposition: Disposition::Stop };
-        let password = sasl.password.reveal().map_err(|error| stop(error.to_string()))?;
+        let password = sasl.password.reveal().map_err(|error| Error::stop(error.to_string()))?;
         config.set("sasl.mechanisms", &sasl.mechanism);
         config.set("sasl.username", &sasl.user);
         config.set("sasl.password", password.expose());

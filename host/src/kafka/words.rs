@@ -4,7 +4,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::Signals;
 use crate::config::KafkaCluster;
-use crate::source::{Disposition, Error};
+use crate::source::Error;
 
 /// What an error is about, in the words of its message.
 pub struct Doing<'a> {
@@ -69,12 +69,11 @@ impl Doing<'_> {
     /// The same of a code and what was said with it.
     pub fn failed_with(&self, code: RDKafkaErrorCode, reason: &str) -> Error {
         let (Doing { what, needs, .. }, brokers) = (self, self.cluster.brokers.join(", "));
-        let stop = |message| Error { message, disposition: Disposition::Stop };
         if is_login(code) {
-            return stop(self.login(reason));
+            return Error::stop(self.login(reason));
         }
         if code == RDKafkaErrorCode::SSL {
-            return stop(format!(
+            return Error::stop(format!(
                 "cannot {what}: TLS with {brokers} failed: {reason}; look at `tls`: `ca` has to hold who signed the brokers' certificate, \
                  and the brokers may want a `certificate` and `key` of the client"
             ));
@@ -82,19 +81,21 @@ impl Doing<'_> {
         if is_denial(code) {
             let who =
                 self.cluster.sasl.as_ref().map_or("this client".to_owned(), |sasl| format!("the user {}", sasl.user));
-            return stop(format!("cannot {what}: {who} is not allowed to ({reason}); grant {needs}"));
+            return Error::stop(format!("cannot {what}: {who} is not allowed to ({reason}); grant {needs}"));
         }
         if is_missing(code) {
-            return stop(format!("cannot {what}: there is no such topic at {brokers}; make it, or correct the name"));
+            return Error::stop(format!(
+                "cannot {what}: there is no such topic at {brokers}; make it, or correct the name"
+            ));
         }
         match code {
-            RDKafkaErrorCode::InvalidTransactionTimeout => stop(format!(
+            RDKafkaErrorCode::InvalidTransactionTimeout => Error::stop(format!(
                 "cannot {what}: {reason}; set `transaction.timeout.ms` under `properties` to what the brokers allow"
             )),
             RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::Resolve => {
-                retry(format!("cannot {what}: no broker of {brokers} can be reached: {reason}"))
+                Error::retry(format!("cannot {what}: no broker of {brokers} can be reached: {reason}"))
             }
-            _ => retry(format!("cannot {what}: {reason}")),
+            _ => Error::retry(format!("cannot {what}: {reason}")),
         }
     }
 
@@ -111,11 +112,6 @@ impl Doing<'_> {
     }
 }
 
-/// An error that may heal.
-pub fn retry(message: String) -> Error {
-    Error { message, disposition: Disposition::Retry }
-}
-
 /// A client that cannot even be made: a file that cannot be read, or a setting that contradicts another.
 pub fn not_created(error: &KafkaError) -> Error {
     let reason = match error {
@@ -124,7 +120,7 @@ pub fn not_created(error: &KafkaError) -> Error {
         other => other.to_string(),
     };
     let message = format!("librdkafka refuses its settings: {reason}; look at `tls` and `properties`");
-    Error { message, disposition: Disposition::Stop }
+    Error::stop(message)
 }
 
 /// What the code means, without the name that the binding gives it.
@@ -154,6 +150,7 @@ pub fn shortened(reason: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::Disposition;
 
     fn cluster() -> KafkaCluster {
         KafkaCluster { brokers: vec!["kafka:9092".into()], tls: None, sasl: None, properties: Default::default() }

@@ -53,7 +53,7 @@ use futures_util::FutureExt;
 
 use self::state::State;
 use super::lines::encode;
-use super::{Confirm, Delivery, Disposition, Error, Sink};
+use super::{Confirm, Delivery, Error, Sink};
 use crate::clock::Clock;
 use crate::config::{FileSink, LineFormat};
 use crate::record::{Output, Partition, Position};
@@ -83,10 +83,7 @@ impl FileParticipant {
         position: Option<Position>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<FileParticipant>, Error> {
-        let fail = |reason: String| Error {
-            message: format!("{}: {reason}", settings.path.display()),
-            disposition: Disposition::Stop,
-        };
+        let fail = |reason: String| Error::stop(format!("{}: {reason}", settings.path.display()));
         let state = State::open(settings, position, clock).map_err(|error| fail(error.to_string()))?;
         let key = FileParticipant::key(name, settings);
         Ok(Arc::new(FileParticipant { key, format: settings.format, state: Mutex::new(state) }))
@@ -135,7 +132,7 @@ pub struct FileTask(Arc<FileParticipant>);
 impl Sink for FileTask {
     async fn send(&mut self, output: Arc<Output>) -> Result<Confirm, Error> {
         if let Some(lost) = self.0.state().lost() {
-            return Err(Error { message: lost.to_owned(), disposition: Disposition::Stop });
+            return Err(Error::stop(lost.to_owned()));
         }
         let bytes = encode(self.0.format, &output);
         let staged = if bytes.is_empty() {

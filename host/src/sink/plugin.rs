@@ -165,7 +165,7 @@ fn start_error(error: &StartError) -> Error {
 }
 
 fn ended() -> Error {
-    Error { message: "the plugin has ended after an earlier error".into(), disposition: Disposition::Retry }
+    Error::retry("the plugin has ended after an earlier error")
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use tokio::sync::{mpsc, oneshot};
 
 use self::confirms::{Job, Worker};
-use super::{Confirm, Disposition, Error, Sink};
+use super::{Confirm, Error, Sink};
 use crate::config::RabbitmqSink;
 use crate::rabbitmq::{Broker, Failure, Link, answer, topology};
 use crate::record::Output;
@@ -109,7 +109,7 @@ impl Sink for RabbitmqTask {
 }
 
 fn ended() -> Error {
-    Error { message: "the connection has ended after an earlier error".into(), disposition: Disposition::Retry }
+    Error::retry("the connection has ended after an earlier error")
 }
 
 /// The size that RabbitMQ names when a message is too large: `message size 300 is larger than configured max size 100`.

@@ -17,7 +17,7 @@ use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
 use super::lines::encode;
-use super::{Confirm, Delivery, Disposition, Error, Sink};
+use super::{Confirm, Delivery, Error, Sink};
 use crate::config::{LineFormat, StdoutSink};
 use crate::record::Output;
 
@@ -72,7 +72,7 @@ fn write_all(mut to: Box<dyn Write + Send>, mut waiting: mpsc::Receiver<Lines>, 
     while let Some(lines) = waiting.blocking_recv() {
         let answer = write_batch(&mut *to, &lines.bytes).map_err(|error| {
             gone.fetch_or(error.kind() == ErrorKind::BrokenPipe, Ordering::AcqRel);
-            Error { message: format!("standard output: {error}"), disposition: Disposition::Stop }
+            Error::stop(format!("standard output: {error}"))
         });
         // A task that no longer waits has been stopped; its batch is not committed and comes again.
         let _ = lines.written.send(answer);
@@ -109,7 +109,7 @@ impl Sink for StdoutTask {
 }
 
 fn closed() -> Error {
-    Error { message: "standard output: its writer has ended".into(), disposition: Disposition::Stop }
+    Error::stop("standard output: its writer has ended")
 }
 
 #[cfg(test)]
@@ -121,6 +121,7 @@ mod tests {
 
     use super::*;
     use crate::record::{Batch, Record, Timestamp};
+    use crate::source::Disposition;
 
     fn output(values: &[&str]) -> Arc<Output> {
         let mut records = Batch::default();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::{BATCH_RECORDS_MAX, Chunk, Disposition, Error, Mode, Reader};
+use super::{BATCH_RECORDS_MAX, Chunk, Error, Mode, Reader};
 use crate::clock::Clock;
 use crate::config::DemoSource;
 use crate::record::{Batch, Offset, Position, Record, Timestamp};
@@ -82,13 +82,12 @@ impl DemoReader {
     ) -> Result<Self, Error> {
         if mode == Mode::Drain && settings.count.is_none() {
             let message = format!("source {name} never ends: set its `count`, or run without --once");
-            return Err(Error { message, disposition: Disposition::Stop });
+            return Err(Error::stop(message));
         }
         let (next, began_at) = match position {
             None => (0, clock.now()),
-            Some(position) => decode(position).ok_or_else(|| Error {
-                message: format!("source {name}: the committed position is not one of this source"),
-                disposition: Disposition::Stop,
+            Some(position) => decode(position).ok_or_else(|| {
+                Error::stop(format!("source {name}: the committed position is not one of this source"))
             })?,
         };
         Ok(DemoReader {

@@ -3,7 +3,7 @@
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Disposition, Error};
+use super::Error;
 use crate::record::{Batch, Partition};
 use crate::store::committer::{Commit, CommitError, Committer, Lane, Pending};
 use crate::store::{Append, Changes, StateChange, StreamName};
@@ -115,11 +115,11 @@ async fn next(
 }
 
 async fn answer(commit: Pending, durable: oneshot::Sender<Result<(), Error>>) {
-    let failed = |error: CommitError| Error { message: error.to_string(), disposition: Disposition::Stop };
+    let failed = |error: CommitError| Error::stop(error.to_string());
     // A listener that no longer waits for the answer has been stopped.
     let _ = durable.send(commit.await.map_err(failed));
 }
 
 fn closed() -> Error {
-    Error { message: "the intake stream was closed".into(), disposition: Disposition::Retry }
+    Error::retry("the intake stream was closed")
 }

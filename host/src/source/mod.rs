@@ -47,6 +47,18 @@ pub struct Error {
     pub disposition: Disposition,
 }
 
+impl Error {
+    /// One that may heal.
+    pub fn retry(message: impl Into<String>) -> Self {
+        Error { message: message.into(), disposition: Disposition::Retry }
+    }
+
+    /// One that an operator has to act on.
+    pub fn stop(message: impl Into<String>) -> Self {
+        Error { message: message.into(), disposition: Disposition::Stop }
+    }
+}
+
 /// What an error at a source or sink calls for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disposition {

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::lines::{Ends, Splitter};
 use super::unconfirmed::{Budget, Unconfirmed};
-use super::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Disposition, Error, Intake, Listener, Received};
+use super::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Error, Intake, Listener, Received};
 use crate::clock::Clock;
 use crate::config::StdinSource;
 use crate::record::{Batch, Offset};
@@ -161,13 +161,14 @@ fn read_blocks(mut input: Box<dyn Read + Send>) -> Result<Blocks, Error> {
 }
 
 fn failed(error: &io::Error) -> Error {
-    Error { message: format!("standard input cannot be read: {error}"), disposition: Disposition::Stop }
+    Error::stop(format!("standard input cannot be read: {error}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
+    use crate::source::Disposition;
     use crate::source::HEADER_TRUNCATED;
     use crate::source::intake::Request;
     use crate::stop::stop_signal;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::{BATCH_BYTES_MAX, Chunk, Disposition, Error, Mode, Reader};
+use super::{BATCH_BYTES_MAX, Chunk, Error, Mode, Reader};
 use crate::record::{Offset, Partition, Position};
 use crate::store::committer::Committer;
 use crate::store::{self, Bounds, Store, StreamName};
@@ -109,5 +109,5 @@ impl Reader for StreamReader {
 }
 
 fn failed(error: store::Error) -> Error {
-    Error { message: error.to_string(), disposition: Disposition::Stop }
+    Error::stop(error.to_string())
 }

@@ -1,6 +1,6 @@
 //! Clients that are not Weir's: what tests send with and read back with.
 
-use std::fs::{self, File};
+use std::fs;
 use std::process::Command;
 
 use super::facts::Fact;
@@ -14,10 +14,7 @@ const LIBRARIES: [&str; 2] = ["pika==1.4.4", "confluent-kafka==2.16.1"];
 
 /// Installs the clients that are missing; Python's lie in an environment of their own in the cache.
 pub fn install(workspace: &Workspace) -> Result<Vec<Fact>> {
-    fs::create_dir_all(&workspace.cache).context(|| workspace.cache.display())?;
-    let lock = workspace.cache.join("clients.lock");
-    let lock = File::create(&lock).context(|| lock.display())?;
-    lock.lock().context(|| "waiting for another installation")?;
+    let _lock = workspace.lock("clients")?;
     if process::on_path("kcat").is_none() {
         apt::install_named(&["kcat"], "kcat, which reads Kafka's topics in tests")?;
     }

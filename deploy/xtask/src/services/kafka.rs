@@ -3,7 +3,7 @@
 //! Three listeners: plain, where everyone may do everything; TLS with SASL, where `weir` may do everything and `stranger`
 //! nothing; and, if asked for, a plain one for clients behind a proxy.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -32,11 +32,7 @@ pub struct Kafka;
 
 impl Service for Kafka {
     fn install(&self, workspace: &Workspace) -> Result<()> {
-        let directory = workspace.cache.join("kafka");
-        fs::create_dir_all(&directory).context(|| directory.display())?;
-        let lock = directory.join("lock");
-        let lock = File::create(&lock).context(|| lock.display())?;
-        lock.lock().context(|| "waiting for another installation")?;
+        let _lock = workspace.lock("kafka")?;
         if process::on_path("java").is_none() {
             apt::install_named(&["openjdk-17-jre-headless"], "Java, which runs Kafka")?;
         }

@@ -1,6 +1,5 @@
 //! RabbitMQ, from Debian's package, with an Erlang name server of its own: several can run at once, beside that of the system.
 
-use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
@@ -8,7 +7,7 @@ use super::certificates;
 use super::facts::Fact;
 use super::{Place, Service};
 use crate::apt;
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::workspace::Workspace;
 
 /// The programs themselves: those on PATH are wrappers that change the user and forget the variables.
@@ -22,10 +21,7 @@ pub struct RabbitMq;
 
 impl Service for RabbitMq {
     fn install(&self, workspace: &Workspace) -> Result<()> {
-        std::fs::create_dir_all(&workspace.cache).context(|| workspace.cache.display())?;
-        let lock = workspace.cache.join("apt.lock");
-        let lock = File::create(&lock).context(|| lock.display())?;
-        lock.lock().context(|| "waiting for another installation")?;
+        let _lock = workspace.lock("apt")?;
         if !Path::new(PROGRAMS).join("rabbitmq-server").is_file() {
             apt::install_named(&["rabbitmq-server"], "RabbitMQ")?;
         }

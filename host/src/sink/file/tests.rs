@@ -11,6 +11,7 @@ use super::disk::fault;
 use super::*;
 use crate::config::Rotate;
 use crate::record::{Batch, Record, Timestamp};
+use crate::source::Disposition;
 
 /// 2026-03-01T12:00:00Z.
 const NOON: i64 = 1_772_366_400_000;

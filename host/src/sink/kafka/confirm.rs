@@ -113,7 +113,7 @@ impl<'a> Confirmations<'a> {
         let doing = Doing { cluster: &self.opening.settings.cluster, what: &what, needs: &needs };
         match self.producer.native.client().context().signals.trouble() {
             Some((code, why)) => doing.failed_with(code, &format!("{reason} ({why})")),
-            None => words::retry(format!("cannot {what}: {reason}")),
+            None => Error::retry(format!("cannot {what}: {reason}")),
         }
     }
 

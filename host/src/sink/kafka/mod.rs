@@ -24,7 +24,7 @@ use rdkafka::consumer::BaseConsumer;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Confirm, Delivery, Disposition, Error, Sink};
+use super::{Confirm, Delivery, Error, Sink};
 use crate::config::{KafkaDelivery, KafkaSink};
 use crate::kafka::{Alive, Context, Signals, Threads, client, words};
 use crate::record::{Output, Partition};
@@ -88,7 +88,7 @@ impl KafkaTask {
         let runtime = Handle::current();
         let thread = std::thread::Builder::new().name(format!("kafka-{}", opening.partition));
         let spawned = thread.spawn(move || run(&opening, &runtime, waiting, opened));
-        spawned.map_err(|error| words::retry(format!("no thread for writing could be started: {error}")))?;
+        spawned.map_err(|error| Error::retry(format!("no thread for writing could be started: {error}")))?;
         answer.await.unwrap_or_else(|_| Err(ended()))?;
         Ok(KafkaTask { requests })
     }
@@ -162,7 +162,7 @@ fn position_key(opening: &Opening) -> PositionKey {
 }
 
 fn ended() -> Error {
-    Error { message: "the sink ended early".into(), disposition: Disposition::Retry }
+    Error::retry("the sink ended early")
 }
 
 /// Whether a sink could be written to now: a broker answers, takes the login, and has the topic or may be asked to make it.
@@ -178,5 +178,5 @@ pub async fn check(name: &str, settings: &KafkaSink) -> Result<(), Error> {
             config.create_with_context(Context(signals)).map_err(|error| words::not_created(&error))?;
         topic::check(&settings, &consumer)
     });
-    checked.await.unwrap_or_else(|error| Err(words::retry(format!("the check ended early: {error}"))))
+    checked.await.unwrap_or_else(|error| Err(Error::retry(format!("the check ended early: {error}"))))
 }

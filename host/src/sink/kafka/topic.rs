@@ -13,7 +13,7 @@ use crate::kafka::topics::{self, ANSWER_TIME_MAX};
 use crate::kafka::words::{self, Doing};
 use crate::kafka::{Context, client};
 use crate::record::Record;
-use crate::source::{Disposition, Error};
+use crate::source::Error;
 
 /// `max.message.bytes` of a topic where nobody has set it.
 const MESSAGE_BYTES_MAX: usize = 1_048_588;
@@ -89,7 +89,7 @@ fn missing(settings: &KafkaSink) -> Error {
     let (topic, brokers) = (&settings.topic, settings.cluster.brokers.join(", "));
     let message =
         format!("there is no topic {topic} at {brokers}: make it, or let weir make it by `create` at the sink");
-    Error { message, disposition: Disposition::Stop }
+    Error::stop(message)
 }
 
 fn make(
@@ -114,7 +114,7 @@ fn make(
         Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {}
         Some(Err((_, code))) if is_wrong(code) => {
             let message = format!("cannot make the topic {topic}: {}; look at `create`", words::meaning(code));
-            return Err(Error { message, disposition: Disposition::Stop });
+            return Err(Error::stop(message));
         }
         Some(Err((_, code))) => return Err(doing.failed_with(code, &words::meaning(code))),
         Some(Ok(_)) | None => tracing::info!(topic, partitions = create.partitions, "the topic was made"),
@@ -124,7 +124,7 @@ fn make(
         match topics::partitions_if_there(consumer, topic, &doing)? {
             Some(partitions) => return Ok(partitions),
             None if tokio::time::Instant::now() < end => std::thread::sleep(Duration::from_millis(100)),
-            None => return Err(words::retry(format!("the topic {topic} was made and cannot be seen yet"))),
+            None => return Err(Error::retry(format!("the topic {topic} was made and cannot be seen yet"))),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::kafka::topics::{ANSWER_TIME_MAX, ask};
 use crate::kafka::words::{self, Doing};
 use crate::kafka::{Context, Signals};
 use crate::record::{Output, Reject};
-use crate::sink::{Delivery, Disposition, Error};
+use crate::sink::{Delivery, Error};
 
 /// Bytes of records after which a transaction is closed. One batch alone may be larger.
 const GROUP_BYTES_MAX: usize = 8 << 20;
@@ -94,11 +94,11 @@ impl<'a> Transactions<'a> {
         init(&producer, &doing)?;
         let marker = read_marker(consumer, topic, &doing)?;
         let stored = runtime.block_on(opening.store.position(&position_key(opening)));
-        let stored = stored.map_err(|error| stop(error.to_string()))?;
+        let stored = stored.map_err(|error| Error::stop(error.to_string()))?;
         let settled = match &stored {
             None => Settled::default(),
             Some(position) => Settled::decode(position)
-                .ok_or_else(|| stop(format!("the position of {id} is none of a kafka sink")))?,
+                .ok_or_else(|| Error::stop(format!("the position of {id} is none of a kafka sink")))?,
         };
         opening.writers.admit(&id, marker.as_ref().map(|(ledger, nonce)| (*nonce, ledger.epoch())))?;
         if marker.is_none() && settled.epoch > 0 {
@@ -115,7 +115,7 @@ impl<'a> Transactions<'a> {
                 "the last transaction was not committed here: what it delivered is not sent again"
             );
         }
-        let group = consumer.group_metadata().ok_or_else(|| stop("the marker's group is missing".into()))?;
+        let group = consumer.group_metadata().ok_or_else(|| Error::stop("the marker's group is missing"))?;
         let told = ledger.settled(ledger.epoch());
         Ok(Transactions { opening, runtime, id, rules, producer, group, ledger, told })
     }
@@ -290,7 +290,7 @@ impl<'a> Transactions<'a> {
         let end = Instant::now() + STORE_TIME_MAX;
         while marker.len() > MARKER_BYTES_SMALL {
             let settled = self.runtime.block_on(self.opening.store.position(&position_key(self.opening)));
-            let settled = settled.map_err(|error| stop(error.to_string()))?;
+            let settled = settled.map_err(|error| Error::stop(error.to_string()))?;
             self.ledger.prune(&settled.and_then(|position| Settled::decode(&position)).unwrap_or_default());
             marker = self.ledger.encode(nonce);
             if marker.len() <= MARKER_BYTES_MAX {
@@ -304,7 +304,7 @@ impl<'a> Transactions<'a> {
                     "too much is in doubt to be remembered: some records may come twice"
                 );
             } else {
-                return Err(stop(format!(
+                return Err(Error::stop(format!(
                     "the topic {} refuses too many records of one batch for all of them to be remembered; see why they are refused (`weir tap dead-letters`), or use `delivery: at_least_once`",
                     self.opening.settings.topic
                 )));
@@ -372,7 +372,7 @@ impl super::Writers {
         if last == first || last.is_none_or(|(nonce, _)| nonce == self.own) {
             return Ok(());
         }
-        Err(stop(format!(
+        Err(Error::stop(format!(
             "another weir uses the transactional id {id}: it runs on a copy of this one's data; stop one of the two, and give a copy that is to live its own `transactional_id`"
         )))
     }
@@ -412,18 +412,17 @@ fn read_marker(
     let (Offset::Offset(epoch), text) = found else { return Ok(None) };
     let bytes = BASE64.decode(text).ok();
     let marker = bytes.and_then(|bytes| Ledger::decode(epoch.max(0) as u64, &bytes));
-    let unread =
-        || stop(format!("the offset {epoch} that the transactional id keeps for topic {topic} is no marker of weir"));
+    let unread = || {
+        Error::stop(format!(
+            "the offset {epoch} that the transactional id keeps for topic {topic} is no marker of weir"
+        ))
+    };
     marker.ok_or_else(unread).map(Some)
 }
 
 fn id_of(output: &Output, index: u32) -> Id {
     let offset = output.records.get(index as usize).map_or(0, |record| record.offset.0);
     Id { offset, ordinal: output.ordinals.get(index as usize).copied().unwrap_or_default() }
-}
-
-fn stop(message: String) -> Error {
-    Error { message, disposition: Disposition::Stop }
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use super::window::Window;
 use crate::clock::Clock;
 use crate::config::{FileSource, FileStart};
 use crate::record::{Batch, Position};
-use crate::source::{BATCH_RECORDS_MAX, Chunk, Disposition, Error, Mode};
+use crate::source::{BATCH_RECORDS_MAX, Chunk, Error, Mode};
 
 /// Files of one source. What matches beyond that waits until others are gone.
 const FILES_MAX: usize = 4_096;
@@ -84,7 +84,7 @@ impl Files {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         let patterns = Patterns::new(&settings.paths, &settings.exclude)
-            .map_err(|(pattern, error)| stop(format!("{pattern} is not a pattern: {error}")))?;
+            .map_err(|(pattern, error)| Error::stop(format!("{pattern} is not a pattern: {error}")))?;
         let mut files = Files {
             name: name.into(),
             settings: settings.clone(),
@@ -105,14 +105,14 @@ impl Files {
         let scan = files.patterns.scan();
         if let Some(position) = position {
             let entries = entries_of(position)
-                .ok_or_else(|| stop("its committed position is not one that a file source wrote".into()))?;
+                .ok_or_else(|| Error::stop("its committed position is not one that a file source wrote"))?;
             files.take_up(entries, &scan);
         }
         let start = if position.is_none() { settings.start } else { FileStart::Beginning };
         let nothing = files.nothing_found(&scan);
         files.update(scan, start)?;
         match nothing {
-            Some(message) if files.tails.is_empty() && mode == Mode::Drain => return Err(stop(message)),
+            Some(message) if files.tails.is_empty() && mode == Mode::Drain => return Err(Error::stop(message)),
             Some(message) if files.tails.is_empty() => tracing::warn!(source = name, "{message}; waiting for one"),
             _ => {}
         }
@@ -238,7 +238,7 @@ impl Files {
         let Some(tail) = self.tails.front_mut() else { return Ok(()) };
         let message = format!("{} cannot be read: {error}", tail.path.display());
         if self.mode == Mode::Drain {
-            return Err(stop(message));
+            return Err(Error::stop(message));
         }
         if !tail.is_rotated() {
             tail.close();
@@ -268,8 +268,4 @@ fn find_again(tail: &mut Tail, mode: Mode) -> io::Result<Reached> {
         tail.path = found.path;
     }
     Ok(Reached::End)
-}
-
-fn stop(message: String) -> Error {
-    Error { message, disposition: Disposition::Stop }
 }

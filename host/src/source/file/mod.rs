@@ -32,7 +32,7 @@ use tokio::task::JoinHandle;
 
 use files::{Files, Step};
 
-use super::{BATCH_BYTES_MAX, Chunk, Disposition, Error, Mode, Reader};
+use super::{BATCH_BYTES_MAX, Chunk, Error, Mode, Reader};
 use crate::clock::Clock;
 use crate::config::FileSource;
 use crate::record::Position;
@@ -97,10 +97,7 @@ impl FileReader {
         let Work::Reading(reading) = &mut self.work else { return Ok(Last::Finished) };
         let read = reading.await;
         self.work = Work::Waiting(None);
-        let (files, (chunks, last)) = read.map_err(|error| Error {
-            message: format!("reading ended early: {error}"),
-            disposition: Disposition::Retry,
-        })?;
+        let (files, (chunks, last)) = read.map_err(|error| Error::retry(format!("reading ended early: {error}")))?;
         self.ready = chunks;
         self.work = match last {
             Last::Working => begin(files),

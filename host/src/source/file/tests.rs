@@ -15,6 +15,7 @@ use super::table::{entries_of, position_of};
 use super::*;
 use crate::clock::SystemClock;
 use crate::config::FileStart;
+use crate::source::Disposition;
 use crate::source::{BATCH_RECORDS_MAX, HEADER_PATH};
 
 /// Looks in a row that must find nothing before all is taken to be read: more than a rotated file is watched for.

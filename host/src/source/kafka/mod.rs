@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use super::{Chunk, Disposition, Error, Mode, OnCommit, Reader};
+use super::{Chunk, Error, Mode, OnCommit, Reader};
 use crate::config::KafkaSource;
 use crate::kafka::Alive;
 use crate::metrics::Lags;
@@ -87,7 +87,7 @@ impl KafkaReader {
         let adviser = Some(Adviser(advice.clone()));
         let name = format!("kafka-{}", opening.partition);
         let thread = std::thread::Builder::new().name(name).spawn(move || work::run(opening, &sender, &advice));
-        thread.map_err(|error| failed(format!("no thread for reading could be started: {error}")))?;
+        thread.map_err(|error| Error::retry(format!("no thread for reading could be started: {error}")))?;
         Ok(KafkaReader { items, adviser })
     }
 }
@@ -99,7 +99,7 @@ impl Reader for KafkaReader {
             Some(Item::Chunk(chunk)) => Ok(Some(chunk)),
             Some(Item::Failed(error)) => Err(error),
             Some(Item::End) => Ok(None),
-            None => Err(failed("reading ended early".into())),
+            None => Err(Error::retry("reading ended early")),
         }
     }
 
@@ -129,8 +129,4 @@ impl Advice {
     fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Acquire)
     }
-}
-
-fn failed(message: String) -> Error {
-    Error { message, disposition: Disposition::Retry }
 }

@@ -9,7 +9,7 @@ use crate::config::{KafkaSource, group_of};
 use crate::kafka::topics::{self, Topics, Wanted};
 use crate::kafka::words::{self, Doing};
 use crate::kafka::{Alive, Context, Signals, client};
-use crate::source::{Disposition, Error};
+use crate::source::Error;
 
 /// A source's topics, asked for again and again with one client.
 #[derive(Clone)]
@@ -37,7 +37,7 @@ impl Scout {
     pub async fn topics(&self) -> Result<Topics, Error> {
         let scout = self.0.clone();
         let found = tokio::task::spawn_blocking(move || scout.topics()).await;
-        found.unwrap_or_else(|error| Err(words::retry(format!("looking for topics ended early: {error}"))))
+        found.unwrap_or_else(|error| Err(Error::retry(format!("looking for topics ended early: {error}"))))
     }
 }
 
@@ -55,7 +55,7 @@ pub async fn check(name: &str, settings: &KafkaSource, pipeline: &str) -> Result
     let scout = Scout::new(name, settings, crate::kafka::Threads::default().join())?;
     if scout.topics().await?.is_empty() {
         let message = format!("no topic matches {}", settings.topics.join(", "));
-        return Err(Error { message, disposition: Disposition::Retry });
+        return Err(Error::retry(message));
     }
     tracing::debug!(source = name, group = &*group_of(settings, pipeline), "the source can be read");
     Ok(())

@@ -9,7 +9,7 @@ use crate::kafka::Context;
 use crate::kafka::topics::{ANSWER_TIME_MAX, Topics, ask};
 use crate::kafka::words::Doing;
 use crate::record::Partition;
-use crate::source::{Disposition, Error};
+use crate::source::Error;
 
 /// What is there of a partition: the offset of the oldest record, and the one behind the last that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,13 +105,10 @@ impl Start<'_> {
         let what = lost(topic, self.partition, next, there);
         let instead = match self.on_lost {
             OnLost::Stop => {
-                return Err(Error {
-                    message: format!(
-                        "{what}; to go on with what is there, say so at the source {}: `on_lost: earliest`, or `on_lost: latest` to leave out what is there now",
-                        self.source
-                    ),
-                    disposition: Disposition::Stop,
-                });
+                return Err(Error::stop(format!(
+                    "{what}; to go on with what is there, say so at the source {}: `on_lost: earliest`, or `on_lost: latest` to leave out what is there now",
+                    self.source
+                )));
             }
             OnLost::Earliest => there.low,
             OnLost::Latest => there.high,

@@ -84,10 +84,10 @@ impl<'a> Work<'a> {
     fn new(opening: &'a Opening, items: &'a mpsc::Sender<Item>, advice: &'a Arc<Advice>) -> Result<Self, Error> {
         let wanted = Wanted::of(&opening.settings.topics)?;
         let places = opening.position.as_ref().map(|position| {
-            Places::decode(position).ok_or_else(|| Error {
-                message: "the committed position is none of a kafka source: give the source another name to begin anew"
-                    .into(),
-                disposition: Disposition::Stop,
+            Places::decode(position).ok_or_else(|| {
+                Error::stop(
+                    "the committed position is none of a kafka source: give the source another name to begin anew",
+                )
             })
         });
         let lags = LagKey { lags: &opening.lags, opening };
@@ -174,17 +174,17 @@ impl Reading {
         let mut queues = Vec::new();
         for Begin { topic, place: Place { next, .. }, there } in begins {
             let added = assignment.add_partition_offset(&topic, partition, Offset::Offset(next as i64));
-            added.map_err(|error| words::retry(format!("topic {topic}: {error}")))?;
+            added.map_err(|error| Error::retry(format!("topic {topic}: {error}")))?;
             let source = format!("{}/{topic}/{partition}", work.opening.name).into();
             let split = consumer.split_partition_queue(&topic, partition);
-            let split = split.ok_or_else(|| words::retry(format!("topic {topic} has no queue")))?;
+            let split = split.ok_or_else(|| Error::retry(format!("topic {topic} has no queue")))?;
             let until = (work.opening.mode == Mode::Drain).then_some(there.high);
             let mut queue = Queue::new(split, topic, source, next, until);
             let ring = bell.clone();
             queue.on_ready(move || ring.ring());
             queues.push(queue);
         }
-        consumer.assign(&assignment).map_err(|error| words::retry(error.to_string()))?;
+        consumer.assign(&assignment).map_err(|error| Error::retry(error.to_string()))?;
         Ok(Reading { queues, bell })
     }
 

@@ -47,7 +47,7 @@ impl RabbitmqListener {
         received: Arc<Received>,
     ) -> Result<Self, Error> {
         let recent = Recent::restore(store, name, settings.message_ids_max).await;
-        let recent = recent.map_err(|error| Error { message: error.to_string(), disposition: Disposition::Stop })?;
+        let recent = recent.map_err(|error| Error::stop(error.to_string()))?;
         let broker = Broker::new(name, &settings.server);
         Ok(RabbitmqListener { name: name.clone(), settings: settings.clone(), mode, clock, received, recent, broker })
     }

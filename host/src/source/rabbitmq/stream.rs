@@ -78,9 +78,8 @@ impl RabbitmqReader {
         broker: Arc<Broker>,
     ) -> Result<Self, Error> {
         let next = position.map(|position| {
-            position.offset().map(|offset| offset.0).ok_or_else(|| Error {
-                message: format!("source {name}: the committed position is not one of a stream of RabbitMQ"),
-                disposition: Disposition::Stop,
+            position.offset().map(|offset| offset.0).ok_or_else(|| {
+                Error::stop(format!("source {name}: the committed position is not one of a stream of RabbitMQ"))
             })
         });
         Ok(RabbitmqReader {

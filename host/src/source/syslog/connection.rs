@@ -16,7 +16,7 @@ use super::{Shared, flatten, peer_headers};
 use crate::record::{Batch, Offset};
 use crate::source::lines::Line;
 use crate::source::unconfirmed::Unconfirmed;
-use crate::source::{BATCH_RECORDS_MAX, Disposition, Error};
+use crate::source::{BATCH_RECORDS_MAX, Error};
 
 /// What is read of a connection at a time. Each connection has a buffer of this size.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -237,7 +237,7 @@ fn is_full(batch: &Batch) -> bool {
 }
 
 fn failed(error: &io::Error) -> Error {
-    Error { message: format!("connections cannot be accepted: {error}"), disposition: Disposition::Stop }
+    Error::stop(format!("connections cannot be accepted: {error}"))
 }
 
 #[cfg(test)]

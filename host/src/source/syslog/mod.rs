@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::unconfirmed::{Budget, Unconfirmed};
-use super::{Disposition, Error, HEADER_PEER, Intake, Listener, Received};
+use super::{Error, HEADER_PEER, Intake, Listener, Received};
 use crate::clock::Clock;
 use crate::config::SyslogSource;
 use crate::record::push_header;
@@ -153,9 +153,7 @@ fn peer_headers(peer: IpAddr) -> Vec<u8> {
 }
 
 fn flatten(ended: Result<Result<(), Error>, tokio::task::JoinError>) -> Result<(), Error> {
-    ended.unwrap_or_else(|defect| {
-        Err(Error { message: format!("receiving ended early: {defect}"), disposition: Disposition::Stop })
-    })
+    ended.unwrap_or_else(|defect| Err(Error::stop(format!("receiving ended early: {defect}"))))
 }
 
 fn bind_udp(address: SocketAddr) -> Result<UdpSocket, Error> {
@@ -197,5 +195,5 @@ fn bind(socket: &Socket, address: SocketAddr) -> std::io::Result<()> {
 
 fn cannot_listen(protocol: &str, address: SocketAddr, error: &std::io::Error) -> Error {
     let message = format!("cannot listen on {protocol} {address}: {error}");
-    Error { message, disposition: Disposition::Stop }
+    Error::stop(message)
 }

@@ -18,6 +18,7 @@ use tokio_rustls::client::TlsStream;
 use super::*;
 use crate::clock::SystemClock;
 use crate::config::TlsListener;
+use crate::source::Disposition;
 use crate::source::HEADER_TRUNCATED;
 use crate::source::intake::Request;
 use crate::stop::Stopper;
@@ -230,7 +231,7 @@ async fn an_intake_that_fails_ends_the_listener() {
     let mut rig = Rig::start(&settings());
     rig.connect().await.write_all(b"<1>one\n").await.unwrap();
     let request = rig.requests.recv().await.unwrap();
-    let error = Error { message: "the disk is gone".into(), disposition: Disposition::Stop };
+    let error = Error::stop("the disk is gone");
     request.durable.send(Err(error)).unwrap();
     let ended = tokio::time::timeout(PATIENCE, rig.run).await.unwrap().unwrap();
     assert_eq!(ended.unwrap_err().message, "the disk is gone");

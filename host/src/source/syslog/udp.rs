@@ -14,7 +14,7 @@ use super::framing::message;
 use super::{Shared, peer_headers};
 use crate::record::{Batch, Offset};
 use crate::source::unconfirmed::Unconfirmed;
-use crate::source::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Disposition, Error};
+use crate::source::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Error};
 
 /// More than the largest datagram that IPv4 and IPv6 without jumbograms can carry.
 const DATAGRAM_BYTES_MAX: usize = 64 * 1024;
@@ -152,7 +152,7 @@ fn drops_of(table: &str, inode: u64) -> Option<u64> {
 }
 
 fn failed(error: &io::Error) -> Error {
-    Error { message: format!("receiving datagrams failed: {error}"), disposition: Disposition::Stop }
+    Error::stop(format!("receiving datagrams failed: {error}"))
 }
 
 #[cfg(test)]

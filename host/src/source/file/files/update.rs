@@ -9,7 +9,7 @@ use super::super::identity::{FileKey, Fingerprint};
 use super::super::scan::{Found, Scan, find_renamed};
 use super::super::table::Entry;
 use super::super::tail::Tail;
-use super::{FILES_MAX, FILES_OPEN_MAX, Files, MISSING_SCANS, ROTATED_SCANS, stop};
+use super::{FILES_MAX, FILES_OPEN_MAX, Files, MISSING_SCANS, ROTATED_SCANS};
 use crate::config::FileStart;
 use crate::record::push_header;
 use crate::source::{Error, HEADER_PATH, Mode};
@@ -67,7 +67,7 @@ impl Files {
         for (nth, tail) in self.tails.iter_mut().enumerate() {
             let opened = if nth < FILES_OPEN_MAX { tail.open(FileStart::Beginning, line_bytes_max) } else { Ok(()) };
             let bounded = opened.and_then(|()| tail.bound());
-            bounded.map_err(|error| stop(format!("{} cannot be read: {error}", tail.path.display())))?;
+            bounded.map_err(|error| Error::stop(format!("{} cannot be read: {error}", tail.path.display())))?;
         }
         Ok(())
     }
@@ -144,7 +144,7 @@ impl Files {
         for (path, error) in failed {
             let message = format!("{} cannot be looked at: {error}", path.display());
             if self.mode == Mode::Drain {
-                return Err(stop(message));
+                return Err(Error::stop(message));
             }
             if self.warned.insert(path.clone()) {
                 tracing::error!(source = %self.name, "{message}; trying again with every scan");
