@@ -1,5 +1,7 @@
 //! A statement that is ready to run over records.
 
+use weir_plugin::json::push_string;
+
 use crate::error::StatementError;
 use crate::expr::Expr;
 use crate::json::scan::Members;
@@ -155,7 +157,7 @@ impl<'v> Writer<'_, 'v> {
             self.seen.push(name.to_owned());
         }
         self.comma();
-        crate::json::write::string(self.out, name);
+        push_string(self.out, name);
         self.out.push(b':');
         write(self.out)
     }

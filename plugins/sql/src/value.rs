@@ -5,8 +5,10 @@
 
 use std::borrow::Cow;
 
+use weir_plugin::json::push_string;
+
 use crate::decimal::Decimal;
-use crate::json::{Malformed, check, number, scan, text, write};
+use crate::json::{Malformed, check, number, scan, text};
 use crate::time;
 
 /// One JSON value of a record, as it stands there: without white space around it, and never `null`.
@@ -289,8 +291,8 @@ impl<'v> Value<'v> {
             // JSON has no word for infinity.
             Value::Double(_) => out.extend_from_slice(b"null"),
             Value::Decimal(decimal) => out.extend_from_slice(decimal.to_string().as_bytes()),
-            Value::Text(text) => write::string(out, text),
-            Value::Bytes(bytes) => write::string(out, &crate::bytes::base64(bytes)),
+            Value::Text(text) => push_string(out, text),
+            Value::Bytes(bytes) => push_string(out, &crate::bytes::base64(bytes)),
             Value::Array(elements) => return write_array(elements, out),
             Value::Object(members) => return write_object(members, out),
         }
@@ -327,7 +329,7 @@ fn write_object(members: &[(Cow<'_, str>, Value<'_>)], out: &mut Vec<u8>) -> Res
         if place > 0 {
             out.push(b',');
         }
-        write::string(out, name);
+        push_string(out, name);
         out.push(b':');
         value.write(out)?;
     }

@@ -23,7 +23,6 @@
 //! so the answer is the same whenever it is asked for.
 
 mod calendar;
-mod json;
 mod line;
 mod message;
 mod rfc3164;

@@ -1,6 +1,7 @@
 //! What a line says, field by field, and how it is written as JSON.
 
-use crate::json;
+use weir_plugin::json;
+
 use crate::stamp::Stamp;
 use crate::structured;
 
@@ -77,7 +78,7 @@ impl<'a> Message<'a> {
         }
         push_field(out, b"\"raw\":", raw);
         out.extend_from_slice(b"\"message\":");
-        json::push_string(out, self.message);
+        json::push_lossy(out, self.message);
         out.push(b'}');
     }
 }
@@ -93,7 +94,7 @@ fn push_version(out: &mut Vec<u8>, version: u16) {
 fn push_field(out: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>) {
     if let Some(value) = value {
         out.extend_from_slice(name);
-        json::push_string(out, value);
+        json::push_lossy(out, value);
         out.push(b',');
     }
 }
@@ -107,5 +108,5 @@ pub fn push_unparsed(out: &mut Vec<u8>, line: &[u8], reason: &str) {
 
 fn push_field_of(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
-    json::push_string(out, value);
+    json::push_lossy(out, value);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::json;
+use weir_plugin::json;
 
 /// Names up to this many are compared with each other where they stand; more are sorted.
 const COMPARED_MAX: usize = 16;
@@ -63,7 +63,7 @@ fn push_name(out: &mut Vec<u8>, name: &[u8], is_first: bool) {
     if !is_first {
         out.push(b',');
     }
-    json::push_string(out, name);
+    json::push_lossy(out, name);
     out.push(b':');
 }
 
@@ -146,7 +146,7 @@ fn push_values(out: &mut Vec<u8>, values: &[&[u8]]) {
 /// A backslash escapes a quote, a backslash and a closing bracket; before anything else it stands for itself.
 fn push_value(out: &mut Vec<u8>, raw: &[u8]) {
     if !raw.contains(&b'\\') {
-        return json::push_string(out, raw);
+        return json::push_lossy(out, raw);
     }
     let mut plain = Vec::with_capacity(raw.len());
     let mut rest = raw;
@@ -162,7 +162,7 @@ fn push_value(out: &mut Vec<u8>, raw: &[u8]) {
             }
         };
     }
-    json::push_string(out, &plain);
+    json::push_lossy(out, &plain);
 }
 
 /// Goes through the elements at the start of a text. Returns what follows them; `None` when one is malformed.

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
+use weir_plugin::json::push_string;
+
 use super::path::{self, Path};
 use super::{Function, Kind, Returns, count, take, text};
 use crate::expr::{Compiled, Memo};
@@ -149,7 +151,7 @@ fn concat<'v>(arguments: &mut [Value<'v>], _: &Memo) -> Outcome<'v> {
         if place > 0 {
             out.push(b',');
         }
-        crate::json::write::string(&mut out, name);
+        push_string(&mut out, name);
         out.push(b':');
         out.extend_from_slice(value.as_bytes());
     }

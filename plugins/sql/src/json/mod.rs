@@ -1,4 +1,4 @@
-//! JSON as bytes: finds, checks, decodes and writes it. Knows nothing of SQL.
+//! JSON as bytes: finds, checks and decodes it. Knows nothing of SQL.
 //!
 //! Reading is lazy. [`scan`] walks the members of an object and steps over what nobody asked for; [`text`] and
 //! [`number`] decode one scalar; [`check`] proves that a slice is whole and valid before it is copied to an output.
@@ -7,7 +7,6 @@ pub mod check;
 pub mod number;
 pub mod scan;
 pub mod text;
-pub mod write;
 
 /// Why some bytes are not the JSON that was expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -7,10 +7,9 @@
 
 use std::ops::Range;
 
-use super::{DEPTH_MAX, Malformed};
+use weir_plugin::json::find_special;
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
+use super::{DEPTH_MAX, Malformed};
 
 /// Steps over white space.
 #[inline]
@@ -27,7 +26,7 @@ pub fn skip_space(doc: &[u8], mut at: usize) -> usize {
 pub fn string_end(doc: &[u8], mut at: usize) -> Result<(usize, bool), Malformed> {
     let mut escaped = false;
     loop {
-        at = next_special(doc, at);
+        at = find_special(doc, at).unwrap_or(doc.len());
         match doc.get(at) {
             Some(b'"') => return Ok((at, escaped)),
             Some(b'\\') => {
@@ -38,33 +37,6 @@ pub fn string_end(doc: &[u8], mut at: usize) -> Result<(usize, bool), Malformed>
             None => return Err(Malformed::new(doc.len(), "the string does not end")),
         }
     }
-}
-
-/// Finds the next quote, backslash or control character, eight bytes at a time.
-#[inline]
-fn next_special(doc: &[u8], mut at: usize) -> usize {
-    while let Some(chunk) = doc.get(at..at + 8).and_then(|eight| <[u8; 8]>::try_from(eight).ok()) {
-        let word = u64::from_le_bytes(chunk);
-        // A byte's high bit is set in `quote` (and so on) when the byte matches. A borrow can only set bits above the
-        // first match, so the lowest one is right.
-        let quote = (word ^ (ONES * b'"' as u64)).wrapping_sub(ONES);
-        let backslash = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
-        let control = word.wrapping_sub(ONES * 0x20);
-        let found =
-            (quote & !(word ^ (ONES * b'"' as u64)) | backslash & !(word ^ (ONES * b'\\' as u64)) | control & !word)
-                & HIGHS;
-        if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    while let Some(&byte) = doc.get(at) {
-        if byte == b'"' || byte == b'\\' || byte < 0x20 {
-            break;
-        }
-        at += 1;
-    }
-    at
 }
 
 /// Steps over one value, which begins at `at`, and returns where it ends.
@@ -282,13 +254,7 @@ impl Elements {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    fn naive_special(doc: &[u8]) -> usize {
-        doc.iter().position(|&byte| byte == b'"' || byte == b'\\' || byte < 0x20).unwrap_or(doc.len())
-    }
 
     #[test]
     fn members_one_by_one() {
@@ -320,17 +286,5 @@ mod tests {
         assert_eq!(skip_value(deep(128).as_bytes(), 0), Ok(256));
         assert_eq!(skip_value(deep(129).as_bytes(), 0).unwrap_err().what, "nested deeper than 128 levels");
         assert!(skip_value(b"[[]", 0).is_err() && skip_value(b"[}", 0).is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn eight_bytes_at_a_time_find_the_same(doc in prop::collection::vec(any::<u8>(), 0..40)) {
-            prop_assert_eq!(next_special(&doc, 0), naive_special(&doc));
-        }
-
-        #[test]
-        fn high_bytes_are_no_controls(doc in prop::collection::vec(0x1eu8..0x24, 0..24)) {
-            prop_assert_eq!(next_special(&doc, 0), naive_special(&doc));
-        }
     }
 }

@@ -10,10 +10,10 @@ use sqlparser::ast::{
     Expr as Ast, Ident, SelectItem, SelectItemQualifiedWildcardKind, Spanned, WildcardAdditionalOptions,
 };
 use sqlparser::tokenizer::Location;
+use weir_plugin::json::push_string;
 
 use crate::error::StatementError;
 use crate::expr::Expr;
-use crate::json::write;
 use crate::parse;
 use crate::query::{Column, Output, Query};
 use crate::row::{Names, Row, Scratch};
@@ -190,7 +190,7 @@ impl Planner {
     fn column(&mut self, name: String, ast: &Ast) -> Result<Column, StatementError> {
         let value = self.expression(ast)?.expr;
         let mut quoted = Vec::with_capacity(name.len() + 3);
-        write::string(&mut quoted, &name);
+        push_string(&mut quoted, &name);
         quoted.push(b':');
         Ok(Column::Value { name: quoted, value })
     }
