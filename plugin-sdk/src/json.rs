@@ -1,15 +1,10 @@
 //! Writes JSON strings straight into a value, which is cheaper than a serializer for a plugin that makes many.
 //!
-//! Bytes are looked at in pieces of a fixed length. In WebAssembly that matters: a loop of the guest pays for its
-//! interruption point at each turn, and a copy of a length that is not known when the plugin is compiled is a call.
+//! Bytes are looked at in pieces of a fixed length (see [`scan`](crate::scan)), and copied so: in WebAssembly a copy of a
+//! length that is not known when the plugin is compiled is a call.
 
-/// How many bytes are looked at together.
-const WORD: usize = 8;
-const ONES: u64 = u64::from_le_bytes([1; WORD]);
-const SPACES: u64 = u64::from_le_bytes([b' '; WORD]);
-const QUOTES: u64 = u64::from_le_bytes([b'"'; WORD]);
-const BACKSLASHES: u64 = u64::from_le_bytes([b'\\'; WORD]);
-const HIGHEST_BITS: u64 = u64::from_le_bytes([0x80; WORD]);
+use crate::scan::{self, HIGHEST_BITS, WORD, mark_below, mark_equal, spread};
+
 const HEX: &[u8; 16] = b"0123456789abcdef";
 /// What stands for bytes that are no text.
 const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
@@ -37,100 +32,99 @@ pub fn push_lossy(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
 }
 
-/// Finds the first byte, from a place on, that cannot stand in a JSON string as it is: a quote, a backslash or a
-/// control character. `None` when there is none.
+/// Finds the first byte that cannot stand in a JSON string as it is: a quote, a backslash or a control character.
 #[inline]
-pub fn find_special(text: &[u8], from: usize) -> Option<usize> {
-    let (words, tail) = text.get(from..)?.as_chunks::<WORD>();
-    let mut at = from;
-    for word in words {
-        let marks = special_marks(u64::from_le_bytes(*word));
-        if marks != 0 {
-            return Some(at + (marks.trailing_zeros() / u8::BITS) as usize);
-        }
-        at += WORD;
-    }
-    Some(at + tail.iter().position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\'))?)
+pub fn find_special(text: &[u8]) -> Option<usize> {
+    scan::find(text, mark_special)
 }
 
-/// Sets the highest bit of each byte that is special. A borrow may set it above one that is, never below: the lowest
-/// bit that is set is right.
 #[inline]
-fn special_marks(word: u64) -> u64 {
-    let (quote, backslash) = (word ^ QUOTES, word ^ BACKSLASHES);
-    let zero_if_quote = quote.wrapping_sub(ONES) & !quote;
-    let zero_if_backslash = backslash.wrapping_sub(ONES) & !backslash;
-    (zero_if_quote | zero_if_backslash | word.wrapping_sub(SPACES) & !word) & HIGHEST_BITS
+fn mark_special(word: u64) -> u64 {
+    mark_equal(word, b'"') | mark_equal(word, b'\\') | mark_below(word, b' ')
 }
 
-/// Has a byte's highest bit set when any byte of the word is special or beyond ASCII, whichever byte that is.
+/// Not 0 when any byte of a word is special or not ASCII. Without the care for which byte it is, this is cheaper: among
+/// bytes that are all ASCII, the first that a subtraction borrows for is one that is special.
 #[inline]
-fn unplain_mark(word: u64) -> u64 {
-    word | (word ^ QUOTES).wrapping_sub(ONES) | (word ^ BACKSLASHES).wrapping_sub(ONES) | word.wrapping_sub(SPACES)
+fn mark_unplain(word: u64) -> u64 {
+    let zero_if_quote = (word ^ spread(b'"')).wrapping_sub(spread(1));
+    let zero_if_backslash = (word ^ spread(b'\\')).wrapping_sub(spread(1));
+    let control = word.wrapping_sub(spread(b' '));
+    (word | zero_if_quote | zero_if_backslash | control) & HIGHEST_BITS
 }
 
 /// Appends text if it can stand in a JSON string as it is and is ASCII; else appends nothing. Returns which.
 #[inline]
 fn push_plain(out: &mut Vec<u8>, text: &[u8]) -> bool {
     let start = out.len();
-    let marks = if text.len() < WORD { push_short(out, text) } else { push_words(out, text) };
-    let is_plain = marks & HIGHEST_BITS == 0;
-    if !is_plain {
+    let marks = if text.len() < 2 * WORD { push_short(out, text) } else { push_long(out, text) };
+    if marks != 0 {
         out.truncate(start);
     }
-    is_plain
+    marks == 0
 }
 
-/// Words from the start, then the last eight bytes, which may overlap the word before them.
+/// Pairs of words from the start, then the last two, which may overlap those before them. Returns marks.
 #[inline]
-fn push_words(out: &mut Vec<u8>, text: &[u8]) -> u64 {
+fn push_long(out: &mut Vec<u8>, text: &[u8]) -> u64 {
     let end = out.len() + text.len();
     let mut marks = 0;
-    for word in text.as_chunks::<WORD>().0 {
-        marks |= unplain_mark(u64::from_le_bytes(*word));
-        out.extend_from_slice(word);
+    for pair in text.as_chunks().0 {
+        marks |= mark_pair(pair);
+        out.extend_from_slice(pair);
     }
-    if let Some(last) = text.last_chunk::<WORD>() {
-        marks |= unplain_mark(u64::from_le_bytes(*last));
-        out.truncate(end - WORD);
+    if let Some(last) = text.last_chunk() {
+        marks |= mark_pair(last);
+        out.truncate(end - last.len());
         out.extend_from_slice(last);
     }
     marks
 }
 
-/// The same with what is shorter than a word: two parts that may overlap.
+#[inline]
+fn mark_pair(pair: &[u8; 2 * WORD]) -> u64 {
+    let (words, _) = pair.as_chunks();
+    words.iter().fold(0, |marks, word| marks | mark_unplain(u64::from_le_bytes(*word)))
+}
+
+/// Text of less than two words: its beginning and its end, which may overlap.
 #[inline]
 fn push_short(out: &mut Vec<u8>, text: &[u8]) -> u64 {
-    let spaces = SPACES.to_le_bytes();
-    if let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+    let end = out.len() + text.len();
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
         out.extend_from_slice(first);
-        out.truncate(out.len() + text.len() - 2 * first.len());
+        out.truncate(end - WORD);
         out.extend_from_slice(last);
-        let [f1, f2, f3, f4] = *first;
-        let [l1, l2, l3, l4] = *last;
-        return unplain_mark(u64::from_le_bytes([f1, f2, f3, f4, l1, l2, l3, l4]));
+        mark_unplain(u64::from_le_bytes(*first)) | mark_unplain(u64::from_le_bytes(*last))
+    } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        out.extend_from_slice(first);
+        out.truncate(end - first.len());
+        out.extend_from_slice(last);
+        let half = |bytes: &[u8; WORD / 2]| u64::from(u32::from_le_bytes(*bytes));
+        mark_unplain(half(first) << 32 | half(last))
+    } else {
+        text.iter().fold(0, |marks, byte| {
+            out.push(*byte);
+            marks | mark_unplain(spread(*byte))
+        })
     }
-    let mut word = spaces;
-    for (place, byte) in word.iter_mut().zip(text) {
-        *place = *byte;
-        out.push(*byte);
-    }
-    unplain_mark(u64::from_le_bytes(word))
 }
 
 /// Appends UTF-8, escaping what has to be.
 fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
     let mut rest = text;
-    while let Some((clean, special, after)) = find_special(rest, 0).and_then(|at| {
-        let (clean, from) = rest.split_at_checked(at)?;
-        let (special, after) = from.split_first()?;
-        Some((clean, *special, after))
-    }) {
+    while let Some((clean, special, after)) = up_to_special(rest) {
         out.extend_from_slice(clean);
         push_escape(out, special);
         rest = after;
     }
     out.extend_from_slice(rest);
+}
+
+fn up_to_special(text: &[u8]) -> Option<(&[u8], u8, &[u8])> {
+    let (clean, rest) = text.split_at_checked(find_special(text)?)?;
+    let (special, after) = rest.split_first()?;
+    Some((clean, *special, after))
 }
 
 fn push_invalid(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -202,30 +196,19 @@ mod tests {
                 for special in [b'"', b'\\', 0, 0x1f] {
                     let mut text = vec![b'~'; len];
                     text[at] = special;
-                    assert_eq!(find_special(&text, 0), Some(at));
-                    assert_eq!(find_special(&text, at), Some(at));
-                    assert_eq!(find_special(&text, at + 1), None);
+                    assert_eq!(find_special(&text), Some(at));
                     let read: String = serde_json::from_str(&lossy(&text)).unwrap();
                     assert_eq!(read.as_bytes(), text);
                 }
             }
         }
-        assert_eq!(find_special(b"\"", 2), None);
-    }
-
-    fn by_bytes(text: &[u8]) -> Option<usize> {
-        text.iter().position(|byte| *byte == b'"' || *byte == b'\\' || *byte < 0x20)
     }
 
     proptest! {
         #[test]
         fn words_find_what_bytes_find(text in prop::collection::vec(any::<u8>(), 0..40)) {
-            prop_assert_eq!(find_special(&text, 0), by_bytes(&text));
-        }
-
-        #[test]
-        fn a_neighbour_of_what_is_special_is_not(text in prop::collection::vec(0x1eu8..0x24, 0..24)) {
-            prop_assert_eq!(find_special(&text, 0), by_bytes(&text));
+            let special = |byte: &u8| *byte == b'"' || *byte == b'\\' || *byte < 0x20;
+            prop_assert_eq!(find_special(&text), text.iter().position(special));
         }
 
         #[test]

@@ -33,6 +33,7 @@ pub mod log;
 mod output;
 mod record;
 mod reject;
+pub mod scan;
 #[doc(hidden)]
 pub mod sink;
 #[cfg(not(target_family = "wasm"))]

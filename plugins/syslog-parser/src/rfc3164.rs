@@ -3,6 +3,8 @@
 //! That document describes what was seen, not what is right, so this is a matter of good guesses. They are made in one
 //! order: a timestamp, who wrote it, the program; what is left is the message.
 
+use weir_plugin::scan::find_any;
+
 use crate::message::Message;
 use crate::stamp::{Stamp, Stamps};
 use crate::structured;
@@ -60,7 +62,7 @@ fn behind_prefixes<'a>(text: &'a [u8], priority: Option<u8>, record_ms: i64, sta
         if let Some((stamp, rest)) = found {
             return Some(Start { stamp, host, rest });
         }
-        let colon = rest.iter().position(|byte| matches!(byte, b':' | b' '))?;
+        let colon = find_any(rest, [b':', b' '])?;
         let (word, after) = rest.split_at_checked(colon)?;
         if word.iter().all(u8::is_ascii_digit) {
             has_number = true;
@@ -170,24 +172,29 @@ fn tag(text: &[u8]) -> Option<Tag<'_>> {
         return None;
     }
     let mut at = 0;
-    while let Some(byte) = text.get(at) {
-        match byte {
-            b' ' | b'\t' => break,
-            b'[' => {
+    while let Some(found) = text.get(at..).and_then(|rest| find_any(rest, [b' ', b':', b'[', b'\t'])) {
+        at += found;
+        match text.get(at) {
+            Some(b'[') => {
                 if let Some(tag) = tag_with_process(text, at) {
                     return Some(tag);
                 }
             }
-            b':' if text.get(at + 1) == Some(&b':') => at += 1,
-            b':' => {
+            Some(b':') if text.get(at + 1) == Some(&b':') => at += 1,
+            Some(b':') => {
                 let (name, rest) = text.split_at_checked(at)?;
                 return Some(Tag { name, process: None, is_marked: true, rest: rest.strip_prefix(b":")? });
             }
-            _ => {}
+            _ => return unmarked_tag(text, at),
         }
         at += 1;
     }
-    let (name, rest) = text.split_at_checked(at)?;
+    unmarked_tag(text, text.len())
+}
+
+#[inline]
+fn unmarked_tag(text: &[u8], len: usize) -> Option<Tag<'_>> {
+    let (name, rest) = text.split_at_checked(len)?;
     Some(Tag { name, process: None, is_marked: false, rest })
 }
 
@@ -196,7 +203,7 @@ fn tag(text: &[u8]) -> Option<Tag<'_>> {
 fn tag_with_process(text: &[u8], open: usize) -> Option<Tag<'_>> {
     let (name, bracket) = text.split_at_checked(open)?;
     let inside = bracket.strip_prefix(b"[")?;
-    let close = inside.iter().position(|byte| matches!(byte, b']' | b' '))?;
+    let close = find_any(inside, [b']', b' '])?;
     let (process, rest) = inside.split_at_checked(close)?;
     let rest = rest.strip_prefix(b"]")?;
     let rest = match rest {
@@ -219,6 +226,6 @@ fn is_repeated(text: &[u8]) -> bool {
 
 #[inline]
 fn word(text: &[u8]) -> (&[u8], &[u8]) {
-    let end = text.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(text.len());
+    let end = find_any(text, [b' ', b'\t']).unwrap_or(text.len());
     text.split_at_checked(end).unwrap_or((text, &[]))
 }

@@ -1,5 +1,7 @@
 //! Lines as RFC 5424 wants them, and those that leave out their end.
 
+use weir_plugin::scan::find_any;
+
 use crate::message::Message;
 use crate::stamp::Stamps;
 use crate::structured;
@@ -44,7 +46,7 @@ fn field(text: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     if text.is_empty() {
         return Some((None, text));
     }
-    let len = text.iter().position(|byte| *byte == b' ').unwrap_or(text.len());
+    let len = find_any(text, [b' ']).unwrap_or(text.len());
     let (value, rest) = text.split_at_checked(len).filter(|_| !spaces.is_empty())?;
     Some(((value != b"-").then_some(value), rest))
 }

@@ -26,7 +26,7 @@ pub fn skip_space(doc: &[u8], mut at: usize) -> usize {
 pub fn string_end(doc: &[u8], mut at: usize) -> Result<(usize, bool), Malformed> {
     let mut escaped = false;
     loop {
-        at = find_special(doc, at).unwrap_or(doc.len());
+        at += doc.get(at..).and_then(find_special).unwrap_or_else(|| doc.len().saturating_sub(at));
         match doc.get(at) {
             Some(b'"') => return Ok((at, escaped)),
             Some(b'\\') => {
