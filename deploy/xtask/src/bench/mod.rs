@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: Weir beside its peers on the same job, its start and its idle memory, and the benchmarks of its
 //! parts. Writes the page of results.
 
+mod brokers;
 mod compare;
 mod idle;
 mod input;
@@ -43,6 +44,8 @@ enum Section {
     Peers,
     /// Start to first record, and memory when nothing comes.
     Idle,
+    /// Kafka to Kafka and RabbitMQ to Kafka beside plain clients.
+    Brokers,
     /// The criterion benchmarks of the parts.
     Micro,
 }
@@ -50,13 +53,16 @@ enum Section {
 /// Measures what was asked for, and writes it down.
 pub fn run(workspace: &Workspace, arguments: &BenchArgs) -> Result<()> {
     let wanted = |section| arguments.only.is_none_or(|only| only == section);
-    if wanted(Section::Peers) || wanted(Section::Idle) {
+    if wanted(Section::Peers) || wanted(Section::Idle) || wanted(Section::Brokers) {
         let binary = build::build(workspace, Profile::Release)?;
         if wanted(Section::Peers) {
             compare::run(workspace, &binary, arguments)?;
         }
         if wanted(Section::Idle) {
             idle::run(workspace, &binary, arguments.runs)?;
+        }
+        if wanted(Section::Brokers) {
+            brokers::run(workspace, &binary, arguments)?;
         }
     }
     if wanted(Section::Micro) {

@@ -18,7 +18,7 @@ use crate::record::Record;
 use crate::source::Error;
 
 /// How long the queue of librdkafka is left to itself before it is looked at again.
-const LOOK_EVERY: Duration = Duration::from_millis(1);
+const LOOK_EVERY: Duration = Duration::from_micros(500);
 /// How long records wait for others to share a batch, unless the pipeline file says otherwise.
 const LINGER_MS: &str = "1";
 /// Bytes of a batch, where what the topic takes is not known: small enough for nearly every one.
@@ -147,9 +147,11 @@ impl Producer {
         }
     }
 
-    /// Lets librdkafka report for a moment.
+    /// Waits a moment, and lets librdkafka report. It is not asked to wait itself: what is left of a millisecond it takes
+    /// for none, and goes round until it is over.
     pub fn look(&self) {
-        self.native.poll(LOOK_EVERY);
+        std::thread::sleep(LOOK_EVERY);
+        self.native.poll(Duration::ZERO);
     }
 
     /// How many records of each batch were answered since the last call, and which of them were refused.

@@ -30,6 +30,9 @@ const ADVISE_EVERY: Duration = Duration::from_secs(1);
 const STATISTICS_EVERY_MS: &str = "5000";
 /// Records of a partition that librdkafka has ready at most, beside the bound in bytes.
 const QUEUED_RECORDS_MAX: &str = "10000";
+/// The pause before a queue that was full is looked at again. librdkafka's own is a second, in which a queue of this length
+/// runs dry: it made 60,000 records a second of what is more than 300,000.
+const FETCH_PAUSE_MS: &str = "5";
 /// Bytes of a partition that are asked for at once, where the budget allows it.
 const FETCH_BYTES_MAX: usize = 1 << 20;
 /// Bytes of one answer of a broker.
@@ -287,6 +290,7 @@ fn config(opening: &Opening) -> Result<ClientConfig, Error> {
         ("enable.partition.eof", "true"),
         ("allow.auto.create.topics", "false"),
         ("queued.min.messages", QUEUED_RECORDS_MAX),
+        ("fetch.queue.backoff.ms", FETCH_PAUSE_MS),
         ("statistics.interval.ms", STATISTICS_EVERY_MS),
     ] {
         config.set(name, value);

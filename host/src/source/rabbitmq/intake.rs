@@ -127,6 +127,12 @@ impl Way {
         self.unsent.front().is_some_and(Pack::is_full)
     }
 
+    /// Whether messages wait that need not wait for others: none are on their way to the disk. What comes while some are
+    /// goes there together, after them, which costs a tenth of what it costs in many small batches.
+    pub fn has_due(&self) -> bool {
+        self.has_unsent() && self.is_settled()
+    }
+
     /// Whether any message waits to be handed over.
     pub fn has_unsent(&self) -> bool {
         !self.unsent.is_empty()

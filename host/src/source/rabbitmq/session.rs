@@ -141,7 +141,7 @@ impl Receiving<'_> {
                 () = stop.stopped(), if !self.stopping => { self.stop(&intake); None }
                 room = intake.room(), if self.way.has_full() => self.send(room),
                 came = self.consumer.next(), if !self.stopping => self.came(came),
-                room = intake.room(), if self.way.has_unsent() => self.send(room),
+                room = intake.room(), if self.way.has_due() => self.send(room),
                 Some(event) = events.next() => { tell("source", self.session.name, &event); None }
                 () = sleep_until(self.last_came + DRAIN_SILENCE), if draining => self.look().await,
             };
