@@ -57,8 +57,8 @@ impl Plain {
         match self.kind {
             Kind::KafkaExactlyOnce => self.exactly_once(),
             Kind::KafkaAtLeastOnce => self.at_least_once(),
-            Kind::RabbitmqAlone => self.from_rabbitmq(None),
-            Kind::RabbitmqToKafka => self.from_rabbitmq(Some(&self.idempotent())),
+            Kind::RabbitmqAlone => self.take_messages(None),
+            Kind::RabbitmqToKafka => self.take_messages(Some(&self.idempotent())),
         }
     }
 
@@ -128,7 +128,7 @@ impl Plain {
         kafka::send(producer, record);
     }
 
-    fn from_rabbitmq(&self, producer: Option<&BaseProducer>) {
+    fn take_messages(&self, producer: Option<&BaseProducer>) {
         rabbitmq::runtime().block_on(async {
             let (_connection, channel) = rabbitmq::channel(&self.rabbitmq).await;
             channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.unwrap();
