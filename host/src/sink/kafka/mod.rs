@@ -66,6 +66,9 @@ impl Default for Writers {
     }
 }
 
+/// Bytes of records that are delivered together. One batch alone may be larger.
+const GROUP_BYTES_MAX: usize = 8 << 20;
+
 /// A task's connection to a topic.
 pub struct KafkaTask {
     // The pipeline bounds the bytes that are not confirmed. A bound here would make it wait for what may wait for it.
@@ -117,6 +120,38 @@ fn run(opening: &Opening, runtime: &Handle, requests: Requests, opened: oneshot:
             }
         }
     }
+}
+
+/// Takes all batches that are there, up to a bound, delivers them together and answers for each; until nobody sends any more,
+/// or delivering fails.
+fn serve(
+    mut requests: Requests,
+    mut deliver: impl FnMut(&[Request], &Requests) -> Result<Vec<Delivery>, Error>,
+) -> Result<(), ()> {
+    while let Some(first) = requests.blocking_recv() {
+        let mut bytes = first.output.records.bytes();
+        let mut group = vec![first];
+        while bytes < GROUP_BYTES_MAX {
+            let Ok(next) = requests.try_recv() else { break };
+            bytes += next.output.records.bytes();
+            group.push(next);
+        }
+        match deliver(&group, &requests) {
+            Ok(deliveries) => {
+                for (request, delivery) in group.into_iter().zip(deliveries) {
+                    let _ = request.answer.send(Ok(delivery));
+                }
+            }
+            Err(error) => {
+                for request in group {
+                    let error = Error { message: error.message.clone(), disposition: error.disposition };
+                    let _ = request.answer.send(Err(error));
+                }
+                return Err(());
+            }
+        }
+    }
+    Ok(())
 }
 
 enum Worker<'a> {

@@ -1,7 +1,6 @@
-//! A producer and what it has reported: records in, confirmations and refusals out. Blocks.
+//! A producer: records in, refusals out. Blocks.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
@@ -28,6 +27,9 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 /// The bounds that librdkafka sets for `message.max.bytes`.
 const MESSAGE_BYTES: (usize, usize) = (1_000, 1_000_000_000);
 
+/// Why librdkafka does not take a record.
+pub const TOO_LARGE: &str = "the record is too large for one request";
+
 /// The header of an output's id, where a crash may repeat it: `SOURCE@OFFSET.ORDINAL`.
 pub const HEADER_ID: &str = "weir-id";
 
@@ -42,14 +44,7 @@ pub struct Tag {
 #[derive(Debug)]
 pub struct Reports {
     pub signals: Arc<Signals>,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Records confirmed or refused since the last look, by batch.
-    answered: HashMap<u32, usize>,
-    failed: Vec<Failed>,
+    failed: Mutex<Vec<Failed>>,
 }
 
 /// A record that was not taken.
@@ -75,15 +70,17 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, result: &DeliveryResult<'_>, tag: usize) {
         let tag = Tag { batch: (tag >> 32) as u32, index: tag as u32 };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        *state.answered.entry(tag.batch).or_default() += 1;
         if let Err((error, message)) = result {
             let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
             let bytes = message.key().map_or(0, <[u8]>::len) + message.payload().map_or(0, <[u8]>::len);
-            state.failed.push(Failed { tag, code, bytes });
-        } else {
-            self.signals.works();
+            self.lock().push(Failed { tag, code, bytes });
         }
+    }
+}
+
+impl Reports {
+    fn lock(&self) -> MutexGuard<'_, Vec<Failed>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -114,16 +111,16 @@ impl Producer {
         }
         if settings.delivery == KafkaDelivery::ExactlyOnce {
             config.set("transactional.id", transactional_id(opening));
-            // What was taken is known by the commit; only what was not has to be reported.
-            config.set("delivery.report.only.error", "true");
         }
+        // What was taken is known once nothing is in flight; only what was not has to be reported.
+        config.set("delivery.report.only.error", "true");
         config.set("enable.idempotence", "true");
         config.set("partitioner", "murmur2_random");
         config.set("compression.type", &settings.compression);
         config.set("message.max.bytes", rules.bytes_max.clamp(MESSAGE_BYTES.0, MESSAGE_BYTES.1).to_string());
         config.set("queue.buffering.max.messages", "0");
         config.set("queue.buffering.max.kbytes", (opening.bytes_max / 1024).max(64).to_string());
-        let reports = Reports { signals: signals.clone(), state: Mutex::default() };
+        let reports = Reports { signals: signals.clone(), failed: Mutex::default() };
         let native = config.create_with_context(reports).map_err(|error| words::not_created(&error))?;
         Ok(Producer { native, topic: settings.topic.clone() })
     }
@@ -154,10 +151,9 @@ impl Producer {
         self.native.poll(Duration::ZERO);
     }
 
-    /// How many records of each batch were answered since the last call, and which of them were refused.
-    pub fn reports(&self) -> (HashMap<u32, usize>, Vec<Failed>) {
-        let mut state = self.native.context().state.lock().unwrap_or_else(PoisonError::into_inner);
-        (std::mem::take(&mut state.answered), std::mem::take(&mut state.failed))
+    /// The records that were refused since the last call.
+    pub fn reports(&self) -> Vec<Failed> {
+        std::mem::take(&mut *self.native.context().lock())
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::ledger::{Id, Ledger, Settled, SourceHash, hash};
-use super::producer::{Handed, Producer, Tag, to_blame};
+use super::producer::{Handed, Producer, TOO_LARGE, Tag, to_blame};
 use super::topic::Rules;
 use super::{Opening, Request, Requests, position_key, transactional_id};
 use crate::kafka::topics::{ANSWER_TIME_MAX, ask};
@@ -22,8 +22,6 @@ use crate::kafka::{Context, Signals};
 use crate::record::{Output, Reject};
 use crate::sink::{Delivery, Error};
 
-/// Bytes of records after which a transaction is closed. One batch alone may be larger.
-const GROUP_BYTES_MAX: usize = 8 << 20;
 /// Bytes of a marker at most: brokers take 4,096 of text (`offset.metadata.max.bytes`), which is base64.
 const MARKER_BYTES_MAX: usize = 3_000;
 /// Bytes of a marker after which it is looked what of it the store has committed.
@@ -37,8 +35,6 @@ const ABORT_TIME_MAX: Duration = Duration::from_secs(5);
 /// How often a transaction is tried again after brokers refused records of it. librdkafka does not count the records of the
 /// transaction that it aborts then, so the next one fails too, for a gap in its sequence; after that it begins a new one.
 const TRIES_AFTER_REFUSAL: u32 = 3;
-/// Why librdkafka does not take a record.
-const TOO_LARGE: &str = "the record is too large for one request";
 /// The pause before the store is asked again what it has committed.
 const STORE_PAUSE: Duration = Duration::from_millis(5);
 /// The partition of the topic under which the marker is kept.
@@ -121,32 +117,12 @@ impl<'a> Transactions<'a> {
     }
 
     /// Delivers until nobody sends any more, or something fails that a new producer may mend.
-    pub(super) fn run(mut self, mut requests: Requests) {
-        while let Some(first) = requests.blocking_recv() {
-            let mut bytes = first.output.records.bytes();
-            let mut group = vec![first];
-            while bytes < GROUP_BYTES_MAX {
-                let Ok(next) = requests.try_recv() else { break };
-                bytes += next.output.records.bytes();
-                group.push(next);
-            }
-            match self.deliver(&group, &requests) {
-                Ok(deliveries) => {
-                    for (request, delivery) in group.into_iter().zip(deliveries) {
-                        let _ = request.answer.send(Ok(delivery));
-                    }
-                }
-                Err(error) => {
-                    for request in group {
-                        let error = Error { message: error.message.clone(), disposition: error.disposition };
-                        let _ = request.answer.send(Err(error));
-                    }
-                    if let Err(error) = self.producer.native.abort_transaction(ABORT_TIME_MAX) {
-                        tracing::debug!(sink = &*self.opening.name, "the transaction could not be aborted: {error}");
-                    }
-                    return;
-                }
-            }
+    pub(super) fn run(mut self, requests: Requests) {
+        let ended = super::serve(requests, |group, requests| self.deliver(group, requests));
+        if ended.is_err()
+            && let Err(error) = self.producer.native.abort_transaction(ABORT_TIME_MAX)
+        {
+            tracing::debug!(sink = &*self.opening.name, "the transaction could not be aborted: {error}");
         }
     }
 
@@ -252,7 +228,7 @@ impl<'a> Transactions<'a> {
                 return Err(super::ended());
             }
         }
-        let (_, failed) = self.producer.reports();
+        let failed = self.producer.reports();
         let Some(first) = failed.first() else { return Ok(None) };
         let blamed = to_blame(&failed);
         if blamed.is_empty() {
