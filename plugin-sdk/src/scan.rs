@@ -45,7 +45,7 @@ pub(crate) fn mark_equal(word: u64, byte: u8) -> u64 {
     zero_if_equal.wrapping_sub(spread(1)) & !zero_if_equal & HIGHEST_BITS
 }
 
-/// Marks the bytes of a word that are below one, which is ASCII.
+/// Marks the bytes of a word that are below one, which is 0x80 at most.
 #[inline]
 pub(crate) fn mark_below(word: u64, bound: u8) -> u64 {
     word.wrapping_sub(spread(bound)) & !word & HIGHEST_BITS

@@ -50,7 +50,7 @@ impl Facts {
 
     /// One of the commands of `brokers/clients.py`.
     fn client(&self, arguments: &[&str]) -> Command {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/e2e/brokers/clients.py");
+        let script = clone().join("tests/e2e/brokers/clients.py");
         let mut command = Command::new(self.text("clients", "python"));
         command.arg(script).args(arguments);
         command
@@ -81,6 +81,11 @@ impl Facts {
         let input = child.stdin.take();
         Sender { child, input, log: log.to_owned() }
     }
+}
+
+/// The clone in which the tests run: another one with the same target directory may have built them.
+fn clone() -> PathBuf {
+    PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).parent().unwrap().to_owned()
 }
 
 fn run(command: &mut Command) -> String {
@@ -167,7 +172,7 @@ impl Servers {
     fn xtask(&self, command: &str, names: &[&str]) -> Command {
         let mut xtask = Command::new(env::var_os("WEIR_XTASK").expect(HINT));
         // It finds the clone by the folder of its own manifest, as cargo names it; here cargo names that of the tests.
-        xtask.env("CARGO_MANIFEST_DIR", Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("deploy/xtask"));
+        xtask.env("CARGO_MANIFEST_DIR", clone().join("deploy/xtask"));
         xtask.args(["services", command]).args(names).arg("--dir").arg(self.dir.path());
         xtask
     }

@@ -67,8 +67,6 @@ pub struct Signals {
     owner: String,
     /// The last error that says why a broker cannot be worked with.
     trouble: Mutex<Option<(RDKafkaErrorCode, String)>>,
-    /// Whether there is such an error: asked for each record.
-    has_trouble: AtomicBool,
     /// No broker can be reached, and that was told.
     is_down: AtomicBool,
     /// Where the end of a partition was last met; -1: nowhere.
@@ -90,9 +88,7 @@ impl Signals {
 
     /// A broker has answered: what was wrong before is over.
     pub fn works(&self) {
-        if self.has_trouble.swap(false, Ordering::Relaxed) {
-            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        }
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
         if self.is_down.swap(false, Ordering::Relaxed) {
             tracing::info!("{}: a broker answers again", self.owner);
         }
@@ -123,7 +119,6 @@ impl Signals {
                 // A refused login is followed by lost connections, which say less.
                 if !trouble.as_ref().is_some_and(|(known, _)| words::is_refusal(*known) && !words::is_refusal(code)) {
                     *trouble = Some((code, words::shortened(reason)));
-                    self.has_trouble.store(true, Ordering::Relaxed);
                 }
             }
             _ => tracing::debug!("{}: {error}: {reason}", self.owner),

@@ -4,16 +4,34 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::{kind, value};
 
 pub const PARTITIONS: i32 = 2;
+
+/// A producer that loses nothing without a word.
+pub type Producer = BaseProducer<Strict>;
+
+/// Ends the program where a record is not delivered.
+pub struct Strict;
+
+impl ClientContext for Strict {}
+
+impl ProducerContext for Strict {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            panic!("a record was not delivered: {error}");
+        }
+    }
+}
 
 /// What is set for every client.
 pub fn settings(bootstrap: &str) -> ClientConfig {
@@ -32,7 +50,7 @@ pub fn create(bootstrap: &str, topic: &str) {
 
 /// Puts numbered records into a topic.
 pub fn fill(bootstrap: &str, topic: &str, records: u64) {
-    let producer: BaseProducer = settings(bootstrap).set("enable.idempotence", "true").create().unwrap();
+    let producer = settings(bootstrap).set("enable.idempotence", "true").create_with_context(Strict).unwrap();
     for number in 0..records {
         let key = format!("customer-{}", number % 1_000);
         send(&producer, BaseRecord::to(topic).key(&key).payload(&value(number, kind(number))));
@@ -42,7 +60,7 @@ pub fn fill(bootstrap: &str, topic: &str, records: u64) {
 
 /// Hands a record over, and waits where the producer has no room.
 pub fn send(
-    producer: &BaseProducer,
+    producer: &Producer,
     record: BaseRecord<
         '_,
         impl AsRef<[u8]> + ?Sized + rdkafka::message::ToBytes,
@@ -60,7 +78,7 @@ pub fn send(
 
 /// Waits until all that was handed over is delivered. The library's own `flush` waits in steps of 100 ms, which would slow
 /// a loop down that has nothing else to do.
-pub fn flush(producer: &BaseProducer) {
+pub fn flush(producer: &Producer) {
     while producer.in_flight_count() > 0 {
         std::thread::sleep(Duration::from_micros(500));
         producer.poll(Duration::ZERO);

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::message::Message as _;
-use rdkafka::producer::{BaseProducer, BaseRecord};
+use rdkafka::producer::BaseRecord;
 use rdkafka::topic_partition_list::Offset;
 
 use crate::job::{From, Guarantee, Job, Placed, Who};
@@ -52,7 +52,7 @@ pub fn run(measure: &Measure, servers: &Servers) -> String {
     let rows: Vec<Vec<String>> = JOBS.iter().map(row).collect();
     format!(
         "{PER_SECOND} records a second for {} s, the first {} s not counted; from when a record is made to when a reader of \
-         committed records has it, both brokers' part of it included.\n\n{}",
+         committed records has it, both brokers' part of it included. Each line is one run.\n\n{}",
         TIME.as_secs(),
         WARM.as_secs(),
         table::markdown(&["way", "program", "p50 ms", "p99 ms"], &rows)
@@ -100,7 +100,7 @@ fn one_run(measure: &Measure, servers: &Servers, job: Job) -> Vec<f64> {
 }
 
 fn send_evenly(bootstrap: &str, topic: &str) {
-    let producer: BaseProducer = kafka::settings(bootstrap).set("linger.ms", "0").create().unwrap();
+    let producer = kafka::settings(bootstrap).set("linger.ms", "0").create_with_context(kafka::Strict).unwrap();
     let begun = Instant::now();
     for number in 0..PER_SECOND * TIME.as_secs() {
         let due = Duration::from_secs(1) * number as u32 / PER_SECOND as u32;

@@ -52,7 +52,9 @@ pub fn run(measure: &Measure, servers: &Servers) -> String {
          of the program, not of the brokers, which share the machine. All outputs had the right number of committed \
          records.\n\n{kafka}\n\n{rabbitmq}\n\n\
          The plain clients are in `tests/bench/brokers/plain.rs`. Exactly once is a transaction with the consumer's \
-         offsets for the loop and a transaction with a marker for Weir, both of up to 8 MiB. From RabbitMQ, Weir writes \
+         offsets for the loop and a transaction with a marker for Weir, both of up to 8 MiB. At least once, Weir's records \
+         bear a header with their id. The settings of the clients are the same. There is no loop from RabbitMQ that is exactly \
+         once, so that line stands beside the other. From RabbitMQ, Weir writes \
          each message to its disk, with fsync, before it acknowledges it; the loop acknowledges what Kafka has.",
         measure.records,
         kafka::PARTITIONS,

@@ -35,6 +35,8 @@ impl<'a> Confirmations<'a> {
         for (batch, request) in (0..).zip(group) {
             rejects.push(self.hand_over(batch, &request.output)?);
         }
+        let has_handed_over = |(of, refused): (&Request, &Vec<Reject>)| refused.len() < of.output.records.len();
+        let any_handed_over = group.iter().zip(&rejects).any(has_handed_over);
         while self.producer.native.in_flight_count() > 0 {
             self.producer.look();
             self.take_in(&mut rejects)?;
@@ -44,7 +46,9 @@ impl<'a> Confirmations<'a> {
             }
         }
         self.take_in(&mut rejects)?;
-        self.signals().works();
+        if any_handed_over {
+            self.signals().works();
+        }
         let delivered = |mut rejects: Vec<Reject>| {
             rejects.sort_by_key(|reject| reject.index);
             Delivery { rejects, ..Delivery::default() }

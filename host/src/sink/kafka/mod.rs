@@ -5,7 +5,8 @@
 //!
 //! `exactly_once` ([`transaction`]): what gathers while one transaction commits is the next one. Each carries a marker of
 //! what it delivered, as an offset that it commits for a group named after the transactional id; [`ledger`] says what that
-//! is good for. `at_least_once` ([`confirm`]): an idempotent producer, and each output bears its id in the header `weir-id`.
+//! is good for. `at_least_once` ([`confirm`]): an idempotent producer; what gathers while one group is confirmed is the next,
+//! and each output bears its id in the header `weir-id`.
 //!
 //! librdkafka blocks, so each task's sink has a thread. What it is given is bounded by the task's budget.
 

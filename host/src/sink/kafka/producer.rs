@@ -18,6 +18,8 @@ use crate::source::Error;
 
 /// How long the queue of librdkafka is left to itself before it is looked at again.
 const LOOK_EVERY: Duration = Duration::from_micros(500);
+/// Events that are taken in at a look: errors, which come while brokers are away.
+const EVENTS_PER_LOOK: usize = 16;
 /// How long records wait for others to share a batch, unless the pipeline file says otherwise.
 const LINGER_MS: &str = "1";
 /// Bytes of a batch, where what the topic takes is not known: small enough for nearly every one.
@@ -144,11 +146,13 @@ impl Producer {
         }
     }
 
-    /// Waits a moment, and lets librdkafka report. It is not asked to wait itself: what is left of a millisecond it takes
-    /// for none, and goes round until it is over.
+    /// Waits a moment, and lets librdkafka report. Its binding is not asked to wait: what is left of a millisecond it takes for
+    /// none, and goes round until it is over. Without a time to wait, it takes one event.
     pub fn look(&self) {
         std::thread::sleep(LOOK_EVERY);
-        self.native.poll(Duration::ZERO);
+        for _ in 0..EVENTS_PER_LOOK {
+            self.native.poll(Duration::ZERO);
+        }
     }
 
     /// The records that were refused since the last call.

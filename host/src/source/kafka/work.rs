@@ -32,7 +32,7 @@ const STATISTICS_EVERY_MS: &str = "5000";
 const QUEUED_RECORDS_MAX: &str = "10000";
 /// The pause before a queue that was full is looked at again. librdkafka's own is a second, in which a queue of this length
 /// runs dry: it made 60,000 records a second of what is more than 300,000.
-const FETCH_PAUSE_MS: &str = "5";
+const FETCH_PAUSE_MS: u32 = 5;
 /// Bytes of a partition that are asked for at once, where the budget allows it.
 const FETCH_BYTES_MAX: usize = 1 << 20;
 /// Bytes of one answer of a broker.
@@ -290,7 +290,6 @@ fn config(opening: &Opening) -> Result<ClientConfig, Error> {
         ("enable.partition.eof", "true"),
         ("allow.auto.create.topics", "false"),
         ("queued.min.messages", QUEUED_RECORDS_MAX),
-        ("fetch.queue.backoff.ms", FETCH_PAUSE_MS),
         ("statistics.interval.ms", STATISTICS_EVERY_MS),
     ] {
         config.set(name, value);
@@ -299,8 +298,9 @@ fn config(opening: &Opening) -> Result<ClientConfig, Error> {
 }
 
 /// What librdkafka may fetch and hold, so that it keeps to a budget and librdkafka's own bounds.
-fn limits(bytes_max: usize) -> [(&'static str, String); 3] {
+fn limits(bytes_max: usize) -> [(&'static str, String); 4] {
     [
+        ("fetch.queue.backoff.ms", FETCH_PAUSE_MS.to_string()),
         ("queued.max.messages.kbytes", (bytes_max / 1024).clamp(1, QUEUED_KIB_MAX).to_string()),
         ("max.partition.fetch.bytes", bytes_max.clamp(1024, FETCH_BYTES_MAX).to_string()),
         ("fetch.max.bytes", bytes_max.clamp(FETCH_BYTES_MAX, ANSWER_BYTES_MAX).to_string()),

@@ -128,7 +128,7 @@ impl Way {
     }
 
     /// Whether messages wait that need not wait for others: none are on their way to the disk. What comes while some are
-    /// goes there together, after them, which costs a tenth of what it costs in many small batches.
+    /// goes there together, after them.
     pub fn has_due(&self) -> bool {
         self.has_unsent() && self.is_settled()
     }
@@ -298,6 +298,21 @@ mod tests {
         rig.send().await;
         assert_eq!(rig.commit().await, ["b", "no id", "a"]);
         assert_eq!(rig.way.durable().await.unwrap(), Some(4));
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_a_batch_is_on_its_way_to_the_disk_is_not_due_before_it_is_there() {
+        let mut rig = start(&store().await).await;
+        assert!(!rig.way.has_due());
+        rig.take(1, false, Some("a"));
+        assert!(rig.way.has_due());
+        rig.send().await;
+        rig.take(2, false, Some("b"));
+        rig.take(3, false, Some("c"));
+        assert!(rig.way.has_unsent() && !rig.way.has_due());
+        rig.commit().await;
+        assert_eq!(rig.way.durable().await.unwrap(), Some(1));
+        assert!(rig.way.has_due());
     }
 
     #[tokio::test]
