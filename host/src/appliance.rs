@@ -167,7 +167,12 @@ impl Appliance {
         self.spawn_supervisors(&mut work, &work_stop)?;
         let threads = self.wires.kafka.threads.clone();
         let mut commits = tokio::spawn(self.commits.run(commits_stop));
-        let api = ApiState { store: self.store, committer: self.committer, pipelines: self.status.pipelines.clone() };
+        let api = ApiState {
+            store: self.store,
+            committer: self.committer,
+            pipelines: self.status.pipelines.clone(),
+            lags: self.status.lags.clone(),
+        };
         let mut control = tokio::spawn(api::serve(self.control, api, work_stop));
         let mut result = Ok(());
         let mut deadline = None;

@@ -28,9 +28,9 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 pub use socket::Listening;
-pub use status::{PipelineStatus, Status, StreamStatus};
+pub use status::{LagStatus, PipelineStatus, Status, StreamStatus};
 
-use crate::metrics::PipelineMetrics;
+use crate::metrics::{Lags, PipelineMetrics};
 use crate::stop::Stop;
 use crate::store::committer::Committer;
 use crate::store::{self, Store};
@@ -47,6 +47,8 @@ pub struct ApiState {
     pub committer: Committer,
     /// What the pipelines count, by name.
     pub pipelines: BTreeMap<Arc<str>, Arc<PipelineMetrics>>,
+    /// How far they are behind what they read in place.
+    pub lags: Arc<Lags>,
 }
 
 /// What handlers share.

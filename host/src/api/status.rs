@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::ApiState;
-use crate::metrics::PipelineMetrics;
+use crate::metrics::{PartitionLag, PipelineMetrics};
 use crate::record::Partition;
 use crate::store::{Error, Store, StreamSpec};
 
@@ -20,6 +20,23 @@ pub struct Status {
     pub pipelines: Vec<PipelineStatus>,
     /// Its streams by name.
     pub streams: Vec<StreamStatus>,
+    /// How far pipelines are behind the ends of the topics of Kafka that they read: one entry a partition.
+    pub lag: Vec<LagStatus>,
+}
+
+/// How far a pipeline is behind the end of a partition of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LagStatus {
+    /// The pipeline.
+    pub pipeline: String,
+    /// The source that it reads.
+    pub source: String,
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// Records between what is committed and the end of the partition, as last known.
+    pub records: u64,
 }
 
 /// What a pipeline has counted since the appliance started.
@@ -73,7 +90,20 @@ impl Status {
             pid: std::process::id(),
             pipelines: state.pipelines.iter().map(pipeline).collect(),
             streams: StreamStatus::all(&*state.store).await?,
+            lag: state.lags.all().into_iter().map(LagStatus::of).collect(),
         })
+    }
+}
+
+impl LagStatus {
+    fn of(lag: PartitionLag) -> LagStatus {
+        LagStatus {
+            pipeline: lag.pipeline.to_string(),
+            source: lag.source.to_string(),
+            topic: lag.topic,
+            partition: lag.partition.0,
+            records: lag.records,
+        }
     }
 }
 

@@ -38,7 +38,9 @@ impl Rig {
         let metrics = Arc::new(PipelineMetrics::default());
         metrics.records_in.add(7);
         metrics.dead.add(1);
-        let state = ApiState { store, committer, pipelines: [("parse".into(), metrics)].into() };
+        let lags = Arc::<Lags>::default();
+        lags.tell(&"parse".into(), &"orders".into(), "orders-eu", Partition(1), 5, Some(8));
+        let state = ApiState { store, committer, pipelines: [("parse".into(), metrics)].into(), lags };
         let (stopper, stop) = stop_signal();
         tokio::spawn(commit_loop.run(stop.clone()));
         let served = tokio::spawn(serve(listen(data.path()).unwrap(), state.clone(), stop));
@@ -108,6 +110,9 @@ async fn status_tells_what_runs_and_what_is_held() {
     let partition = &status.streams[1].partitions[1];
     assert_eq!((partition.partition, partition.start, partition.end), (1, 0, 2));
     assert_eq!(status.streams[1].retention_ms, Some(1000));
+    let [lag] = status.lag.as_slice() else { panic!("{:?}", status.lag) };
+    assert_eq!((lag.pipeline.as_str(), lag.source.as_str(), lag.topic.as_str()), ("parse", "orders", "orders-eu"));
+    assert_eq!((lag.partition, lag.records), (1, 3));
 }
 
 #[tokio::test]
