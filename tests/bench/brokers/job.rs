@@ -1,7 +1,8 @@
 //! What is measured: a way from one broker to another, and who goes it.
 
+use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::{Measure, Servers};
 
@@ -10,6 +11,16 @@ use crate::{Measure, Servers};
 pub enum From {
     Kafka,
     RabbitMq,
+}
+
+impl From {
+    /// What the tables call the way from there to Kafka.
+    pub fn way(self) -> &'static str {
+        match self {
+            From::Kafka => "Kafka to Kafka",
+            From::RabbitMq => "RabbitMQ to Kafka",
+        }
+    }
 }
 
 /// What the sink promises.
@@ -82,10 +93,17 @@ impl Job {
 impl Placed<'_> {
     /// The program, which ends after so many records; without a number it goes on until it is told to end.
     pub fn command(&self, records: Option<u64>) -> Command {
-        match self.job.who {
+        let mut command = match self.job.who {
             Who::Loop | Who::ConsumerAlone => self.plain(records),
             Who::Weir | Who::WeirFilter => self.weir(records.is_some()),
-        }
+        };
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(self.log());
+        command
+    }
+
+    /// Where the programs say what they have to say.
+    fn log(&self) -> File {
+        OpenOptions::new().create(true).append(true).open(self.measure.directory.join("log")).unwrap()
     }
 
     fn plain(&self, records: Option<u64>) -> Command {
@@ -117,7 +135,7 @@ impl Placed<'_> {
     }
 
     /// An empty directory.
-    pub fn directory(&self) -> PathBuf {
+    fn directory(&self) -> PathBuf {
         let directory = self.measure.directory.join("weir");
         if directory.exists() {
             std::fs::remove_dir_all(&directory).unwrap();

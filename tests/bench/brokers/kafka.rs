@@ -7,11 +7,11 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message as _;
+use rdkafka::message::{Message as _, ToBytes};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::{kind, value};
+use crate::{customer, kind, runtime, value};
 
 pub const PARTITIONS: i32 = 2;
 
@@ -43,8 +43,7 @@ pub fn settings(bootstrap: &str) -> ClientConfig {
 pub fn create(bootstrap: &str, topic: &str) {
     let admin: AdminClient<DefaultClientContext> = settings(bootstrap).create().unwrap();
     let wanted = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(1));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let created = runtime.block_on(admin.create_topics([&wanted], &AdminOptions::new())).unwrap();
+    let created = runtime().block_on(admin.create_topics([&wanted], &AdminOptions::new())).unwrap();
     created.into_iter().next().unwrap().unwrap();
 }
 
@@ -52,26 +51,23 @@ pub fn create(bootstrap: &str, topic: &str) {
 pub fn fill(bootstrap: &str, topic: &str, records: u64) {
     let producer = settings(bootstrap).set("enable.idempotence", "true").create_with_context(Strict).unwrap();
     for number in 0..records {
-        let key = format!("customer-{}", number % 1_000);
-        send(&producer, BaseRecord::to(topic).key(&key).payload(&value(number, kind(number))));
+        send_numbered(&producer, topic, number, kind(number));
     }
     flush(&producer);
 }
 
+/// Hands a record over that is made now.
+pub fn send_numbered(producer: &Producer, topic: &str, number: u64, kind: &str) {
+    let (key, value) = (customer(number), value(number, kind));
+    send(producer, BaseRecord::<str, str>::to(topic).key(&key).payload(&value));
+}
+
 /// Hands a record over, and waits where the producer has no room.
-pub fn send(
-    producer: &Producer,
-    record: BaseRecord<
-        '_,
-        impl AsRef<[u8]> + ?Sized + rdkafka::message::ToBytes,
-        impl rdkafka::message::ToBytes + ?Sized,
-    >,
-) {
+pub fn send(producer: &Producer, record: BaseRecord<'_, impl ToBytes + ?Sized, impl ToBytes + ?Sized>) {
     let mut left = record;
     while let Err((error, back)) = producer.send(left) {
         assert!(matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)), "{error}");
-        std::thread::sleep(Duration::from_micros(500));
-        producer.poll(Duration::ZERO);
+        look(producer);
         left = back;
     }
 }
@@ -80,9 +76,14 @@ pub fn send(
 /// a loop down that has nothing else to do.
 pub fn flush(producer: &Producer) {
     while producer.in_flight_count() > 0 {
-        std::thread::sleep(Duration::from_micros(500));
-        producer.poll(Duration::ZERO);
+        look(producer);
     }
+}
+
+/// Lets the library report, after a moment: asked to wait itself for less than a millisecond, it would go round.
+fn look(producer: &Producer) {
+    std::thread::sleep(Duration::from_micros(500));
+    producer.poll(Duration::ZERO);
 }
 
 /// A consumer of all partitions of a topic, from the start or from the end, that sees what is committed.

@@ -1,16 +1,15 @@
 //! How long a record takes from one broker to the other when they come one by one.
 
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::message::Message as _;
-use rdkafka::producer::BaseRecord;
 use rdkafka::topic_partition_list::Offset;
 
 use crate::job::{From, Guarantee, Job, Placed, Who};
-use crate::{Measure, Servers, kafka, nanoseconds, rabbitmq, table, unique, value};
+use crate::{Measure, Servers, kafka, nanoseconds, rabbitmq, table, unique};
 
 const PER_SECOND: u64 = 1_000;
 const TIME: Duration = Duration::from_secs(15);
@@ -44,10 +43,10 @@ impl Drop for Ended {
 pub fn run(measure: &Measure, servers: &Servers) -> String {
     let row = |job: &Job| {
         let times = one_run(measure, servers, *job);
-        let from = if job.from == From::Kafka { "Kafka to Kafka" } else { "RabbitMQ to Kafka" };
+        let way = job.from.way();
         let of = |part| format!("{:.1}", table::quantile(times.clone(), part));
-        eprintln!("{from}: {}: p50 {} ms, p99 {} ms", job.title(), of(0.5), of(0.99));
-        vec![from.to_owned(), job.title().to_owned(), of(0.5), of(0.99)]
+        eprintln!("{way}: {}: p50 {} ms, p99 {} ms", job.title(), of(0.5), of(0.99));
+        vec![way.to_owned(), job.title().to_owned(), of(0.5), of(0.99)]
     };
     let rows: Vec<Vec<String>> = JOBS.iter().map(row).collect();
     format!(
@@ -68,9 +67,7 @@ fn one_run(measure: &Measure, servers: &Servers, job: Job) -> Vec<f64> {
         From::RabbitMq => rabbitmq::fill(&servers.rabbitmq_login(), &source, 0),
     }
     let placed = Placed { job, measure, servers, source: &source, target: &target };
-    let mut command = placed.command(None);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(table::log(measure));
-    let _program = Ended(command.spawn().unwrap());
+    let _program = Ended(placed.command(None).spawn().unwrap());
     let reader = kafka::reader(&servers.bootstrap, &target, Offset::Beginning);
     let is_sent = AtomicBool::new(false);
     let (begun, wanted) = (nanoseconds() + WARM.as_nanos() as u64, PER_SECOND * TIME.as_secs());
@@ -105,8 +102,7 @@ fn send_evenly(bootstrap: &str, topic: &str) {
     for number in 0..PER_SECOND * TIME.as_secs() {
         let due = Duration::from_secs(1) * number as u32 / PER_SECOND as u32;
         thread::sleep(due.saturating_sub(begun.elapsed()));
-        let key = format!("customer-{}", number % 1_000);
-        kafka::send(&producer, BaseRecord::to(topic).key(&key).payload(&value(number, "order")));
+        kafka::send_numbered(&producer, topic, number, "order");
     }
     kafka::flush(&producer);
 }

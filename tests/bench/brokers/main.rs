@@ -25,6 +25,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Parser, Subcommand};
 use serde_json::Value;
+use tokio::runtime::Runtime;
 
 use plain::Plain;
 
@@ -113,12 +114,22 @@ fn nanoseconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64
 }
 
+/// A runtime for those libraries that want one.
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Who a record is about: its key, and a field of its value.
+fn customer(number: u64) -> String {
+    format!("customer-{}", number % 1_000)
+}
+
 /// A record's value: JSON of about 200 bytes, with the time when it was made.
 fn value(number: u64, kind: &str) -> String {
     format!(
-        r#"{{"id":{number},"sent":{},"kind":"{kind}","customer":"customer-{}","amount":{}.25,"currency":"EUR","address":{{"street":"Example Street {}","city":"Springfield"}},"note":"as ordered by telephone"}}"#,
+        r#"{{"id":{number},"sent":{},"kind":"{kind}","customer":"{}","amount":{}.25,"currency":"EUR","address":{{"street":"Example Street {}","city":"Springfield"}},"note":"as ordered by telephone"}}"#,
         nanoseconds(),
-        number % 1_000,
+        customer(number),
         number % 5_000,
         number % 90
     )

@@ -12,7 +12,7 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::producer::{BaseRecord, Producer as _};
 
 use crate::kafka::Producer;
-use crate::{kafka, rabbitmq};
+use crate::{kafka, rabbitmq, runtime};
 
 /// Bytes of records that are committed together at most, as in Weir's transactions.
 const GROUP_BYTES_MAX: usize = 8 << 20;
@@ -135,7 +135,7 @@ impl Plain {
     }
 
     fn take_messages(&self, producer: Option<&Producer>) {
-        rabbitmq::runtime().block_on(async {
+        runtime().block_on(async {
             let (_connection, channel) = rabbitmq::channel(&self.rabbitmq).await;
             channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.unwrap();
             let (queue, options) = (self.source.as_str().into(), BasicConsumeOptions::default());

@@ -5,17 +5,12 @@ use std::time::Duration;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
-use tokio::runtime::Runtime;
 
-use crate::{kind, value};
+use crate::{kind, runtime, value};
 
 /// Messages that are confirmed together.
 const WINDOW: u64 = 1_000;
 const PERSISTENT: u8 = 2;
-
-pub fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
-}
 
 /// A connection with a channel whose publishes are confirmed.
 pub async fn channel(url: &str) -> (Connection, Channel) {

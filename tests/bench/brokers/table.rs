@@ -1,9 +1,5 @@
 //! Figures, as they are shown.
 
-use std::fs::{File, OpenOptions};
-
-use crate::Measure;
-
 /// A table in Markdown; all columns but the first are numbers.
 pub fn markdown(head: &[&str], rows: &[Vec<String>]) -> String {
     let rule: Vec<&str> = head.iter().enumerate().map(|(at, _)| if at == 0 { "---" } else { "---:" }).collect();
@@ -18,9 +14,4 @@ pub fn quantile(mut numbers: Vec<f64>, part: f64) -> f64 {
     numbers.sort_by(f64::total_cmp);
     let at = (numbers.len().saturating_sub(1) as f64 * part) as usize;
     numbers.get(at).copied().unwrap_or(f64::NAN)
-}
-
-/// Where the programs say what they have to say.
-pub fn log(measure: &Measure) -> File {
-    OpenOptions::new().create(true).append(true).open(measure.directory.join("log")).unwrap()
 }

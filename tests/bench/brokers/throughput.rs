@@ -1,6 +1,5 @@
 //! How many records a second of processor time carries.
 
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use wait4::Wait4 as _;
@@ -88,8 +87,8 @@ fn rounds(measure: &Measure, jobs: &[Job], records: u64, mut one: impl FnMut(Job
             format!("{:.2}", rate(of) / rate(&costs[beside.unwrap()])),
         ]);
     }
-    let from = if jobs[0].from == From::Kafka { "Kafka to Kafka" } else { "RabbitMQ to Kafka" };
-    let head = [from, "records per CPU second", "CPU s", "wall s", "peak RSS MiB", "rate against the loop"];
+    let head =
+        [jobs[0].from.way(), "records per CPU second", "CPU s", "wall s", "peak RSS MiB", "rate against the loop"];
     table::markdown(&head, &rows)
 }
 
@@ -99,7 +98,6 @@ fn one_run(measure: &Measure, servers: &Servers, job: Job, source: &str) -> Cost
     let records = if job.from == From::Kafka { measure.records } else { measure.messages };
     let placed = Placed { job, measure, servers, source, target: &target };
     let mut command = placed.command(Some(records));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(table::log(measure));
     let begun = Instant::now();
     let child = command.spawn().unwrap();
     let used = child.wait4().unwrap();
