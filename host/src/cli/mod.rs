@@ -10,8 +10,6 @@ pub mod progress;
 pub mod run;
 pub mod tap;
 
-use std::process::ExitCode;
-
 use clap::{Parser, Subcommand};
 
 /// The command line is wrong.
@@ -54,21 +52,21 @@ enum PluginCommand {
     Bundle(bundle::BundleArgs),
 }
 
-/// Runs the command that the process was started with.
-pub fn main() -> ExitCode {
+/// Runs the command that the process was started with; returns the exit code.
+pub fn main() -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version come this way too; they are no errors. Where nobody reads, there is nobody to tell.
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
+            return if error.use_stderr() { EXIT_USAGE } else { 0 };
         }
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             say(&format!("weir: no threads can be started: {error}"));
-            return ExitCode::from(EXIT_UNAVAILABLE);
+            return EXIT_UNAVAILABLE;
         }
     };
     let code = runtime.block_on(async {
@@ -82,7 +80,7 @@ pub fn main() -> ExitCode {
     });
     // What still reads standard input cannot be interrupted, and need not be waited for.
     runtime.shutdown_background();
-    ExitCode::from(code)
+    code
 }
 
 /// Writes a line to standard error. Where that is closed nobody is left to tell.

@@ -88,8 +88,7 @@ impl Client {
         let mut config = self.config.clone();
         config.set("group.id", "reader").set("enable.partition.eof", "true").set("enable.auto.commit", "false");
         let consumer: BaseConsumer = config.create().unwrap();
-        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
-        let partitions = metadata.topics()[0].partitions().len() as i32;
+        let partitions = partitions(&consumer, topic);
         let mut assignment = TopicPartitionList::new();
         for partition in 0..partitions {
             assignment.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
@@ -121,6 +120,21 @@ impl Client {
             _ => -1,
         };
         found.elements().iter().map(|element| (element.partition(), offset(element.offset()))).collect()
+    }
+}
+
+/// How many partitions a topic has. A cluster that is busy with others may say for a moment that it has none.
+fn partitions(consumer: &BaseConsumer, topic: &str) -> i32 {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+        match metadata.topics() {
+            [topic] if topic.error().is_none() && !topic.partitions().is_empty() => {
+                return topic.partitions().len() as i32;
+            }
+            _ => assert!(Instant::now() < end, "{topic} does not come to be"),
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
