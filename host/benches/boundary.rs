@@ -12,8 +12,9 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterio
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 use weir::config::StepLimits;
-use weir::plugin::{Answer, Engine, Instance as _, Plugin, StepContext};
+use weir::plugin::{Answer, Engine, Given, Instance as _, Plugin, StepContext};
 use weir::record::{Batch, Offset, Partition, Record, Timestamp};
+use weir::state::Tables;
 
 const RECORDS: usize = 1_000;
 const RECORD_BYTES: usize = 200;
@@ -35,6 +36,10 @@ fn guest(runtime: &Runtime) -> Plugin {
     runtime.block_on(engine.load("hostile", wasm)).expect("the guest is a plugin")
 }
 
+fn given(batch: &Batch) -> Given<'_> {
+    Given { input: 0, batch, watermarks: &[] }
+}
+
 fn round_trip(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime, plugin: &Plugin, name: &str, deed: &str) {
     let context =
         StepContext { pipeline: "bench".into(), step: name.into(), partition: Partition(0), inputs: vec!["in".into()] };
@@ -47,8 +52,8 @@ fn round_trip(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime, plugi
     };
     let factory = plugin.transform(context, json!({"do": deed}), limits).unwrap();
     let (mut instance, _) = runtime.block_on(factory.start_transform()).unwrap();
-    let batch = batch();
-    let answer = runtime.block_on(instance.process(0, &batch)).unwrap().answer;
+    let (batch, mut tables) = (batch(), Tables::default());
+    let answer = runtime.block_on(instance.process(given(&batch), &mut tables)).unwrap().answer;
     let is_expected = match (&answer, name) {
         (Answer::Unchanged, "unchanged") => true,
         (Answer::Select(places), "select") => places.len() == RECORDS,
@@ -57,7 +62,7 @@ fn round_trip(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime, plugi
     };
     assert!(is_expected, "{name}: {answer:?}");
     group.bench_function(name, |bencher| {
-        bencher.iter(|| runtime.block_on(instance.process(0, black_box(&batch))).unwrap());
+        bencher.iter(|| runtime.block_on(instance.process(given(black_box(&batch)), &mut tables)).unwrap());
     });
 }
 

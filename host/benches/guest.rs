@@ -11,10 +11,11 @@ use std::time::Duration;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use tokio::runtime::Runtime;
 use weir::config::StepLimits;
-use weir::plugin::Instance;
 use weir::plugin::engine::Engine;
 use weir::plugin::instance::{StepContext, TransformInstance};
+use weir::plugin::{Given, Instance};
 use weir::record::{Batch, Partition, Record, Timestamp};
+use weir::state::Tables;
 use weir_grep::Grep;
 use weir_passthrough::Passthrough;
 use weir_plugin::Transform;
@@ -106,7 +107,7 @@ fn compare<T: Transform>(
 }
 
 fn run(runtime: &Runtime, instance: &mut TransformInstance, batch: &Batch) {
-    runtime.block_on(instance.process(0, batch)).unwrap();
+    runtime.block_on(instance.process(Given { input: 0, batch, watermarks: &[] }, &mut Tables::default())).unwrap();
 }
 
 fn parse(criterion: &mut Criterion) {

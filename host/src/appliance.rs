@@ -321,7 +321,7 @@ impl Parts {
         let spec = self.spec(name, pipeline, partition, layout);
         let metrics = self.pipelines.get(name).cloned().unwrap_or_default();
         let (store, committer) = (self.store.clone(), self.committer.clone());
-        Task { spec, wiring: self.wires.clone(), store, committer, metrics }
+        Task { spec, wiring: self.wires.clone(), store, committer, metrics, clock: self.wires.clock.clone() }
     }
 
     fn spec(&self, name: &Arc<str>, pipeline: &config::Pipeline, partition: Partition, layout: &Layout) -> TaskSpec {

@@ -16,6 +16,8 @@ pub mod source;
 
 pub mod plugin;
 
+pub mod state;
+
 pub mod sink;
 
 pub mod store;

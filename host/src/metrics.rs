@@ -31,6 +31,8 @@ pub struct PipelineMetrics {
     pub records_out: Counter,
     /// Records that a step dropped by intent.
     pub filtered: Counter,
+    /// Records that came too late for what they belong to. They are counted elsewhere as well.
+    pub late: Counter,
     /// Records that became dead letters.
     pub dead: Counter,
     /// Chunks that were committed.

@@ -11,6 +11,7 @@
 mod chain;
 mod deliver;
 mod input;
+mod time;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,23 +24,29 @@ use tokio::sync::OwnedSemaphorePermit;
 
 pub use chain::{Chain, Route};
 
-use chain::Refused;
+use chain::{Arrival, Now, Processed, Refused};
 use deliver::{Confirmed, Outlet};
 use input::{Incoming, Inputs};
+use time::EventTime;
 
+use crate::clock::Clock;
 use crate::metrics::PipelineMetrics;
-use crate::plugin::StartError;
-use crate::record::{Output, Partition, Position};
+use crate::plugin::{StartError, step};
+use crate::record::{Output, Partition, Position, Timestamp};
 use crate::sink::Sink;
 use crate::source::{self, Disposition, Mode, Reader};
+use crate::state::Home;
 use crate::stop::Stop;
 use crate::store::committer::{Commit, CommitError, Committer, Lane};
-use crate::store::{self, Append, Changes, PositionKey, Store, StreamName};
+use crate::store::{self, Append, Changes, PositionKey, StateChange, Store, StreamName};
 
 /// The pause before a failed task begins again; doubled each time, until a commit succeeds.
 const RESTART_PAUSE: Duration = Duration::from_millis(100);
 /// No pause is longer.
 const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// A step that asks for it is not called by the clock more often than this.
+const CLOCK_CALLS_EVERY: Duration = Duration::from_millis(10);
 
 /// Where records go.
 #[derive(Debug, Clone)]
@@ -115,6 +122,15 @@ pub enum Error {
     Store(#[from] store::Error),
 }
 
+impl From<step::Error> for Error {
+    fn from(error: step::Error) -> Self {
+        match error {
+            step::Error::Start(error) => Error::Plugin(error),
+            step::Error::Store(error) => Error::Store(error),
+        }
+    }
+}
+
 impl Error {
     /// Whether to begin again, or to give up.
     pub fn disposition(&self) -> Disposition {
@@ -142,6 +158,8 @@ pub struct Task {
     pub committer: Committer,
     /// What it counts.
     pub metrics: Arc<PipelineMetrics>,
+    /// The time, for steps that want to be called at one.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Task {
@@ -177,11 +195,15 @@ impl Task {
 
     async fn work(&self, run: &mut Run<'_>, mut stop: Stop) -> Result<(), Error> {
         let mut reading = true;
+        if run.time.is_some() {
+            run.let_time_pass().await?;
+        }
         loop {
             tokio::select! { biased;
                 Some(committed) = run.commits.next() => run.acknowledge(committed?),
                 Some(delivered) = run.deliveries.next() => run.commit(delivered?).await?,
                 () = stop.stopped(), if reading => reading = false,
+                () = self.alarm(run.chain.clock_alarm()), if reading => run.let_time_pass().await?,
                 incoming = self.next(&mut run.inputs), if reading => match incoming? {
                     Some(incoming) => run.process(incoming).await?,
                     None => reading = false,
@@ -203,6 +225,13 @@ impl Task {
         inputs.next().await.map_err(failed)
     }
 
+    /// Waits until a step wants to be called by the clock.
+    async fn alarm(&self, at: Option<Timestamp>) {
+        let Some(at) = at else { return std::future::pending().await };
+        let ms = u64::try_from(at.0.saturating_sub(self.clock.now().0)).unwrap_or(0);
+        tokio::time::sleep(Duration::from_millis(ms).max(CLOCK_CALLS_EVERY)).await;
+    }
+
     async fn open(&self) -> Result<Run<'_>, Error> {
         let spec = &self.spec;
         let chain = self.wiring.chain(spec).await?;
@@ -217,8 +246,14 @@ impl Task {
             let failed = |error| Error::Source { name: name.clone(), error };
             readers.push(self.wiring.reader(spec, name, position.as_ref()).await.map_err(failed)?);
         }
+        let time = if chain.is_stateful() {
+            Some(EventTime::open(&spec.home(&self.store), spec.inputs.iter().map(|(_, name)| name)).await?)
+        } else {
+            None
+        };
         Ok(Run {
             task: self,
+            time,
             inputs: Inputs::start(readers, spec.bytes_in_flight_max, spec.mode),
             chain,
             outlets,
@@ -250,6 +285,11 @@ impl TaskSpec {
         })
     }
 
+    /// Where its state lies.
+    pub fn home(&self, store: &Arc<dyn Store>) -> Home {
+        Home { store: store.clone(), pipeline: self.pipeline.clone(), partition: self.partition }
+    }
+
     fn position_key(&self, input: &Arc<str>) -> PositionKey {
         PositionKey { owner: self.pipeline.clone(), input: input.clone(), partition: self.partition }
     }
@@ -259,6 +299,8 @@ impl TaskSpec {
 struct Run<'a> {
     task: &'a Task,
     inputs: Inputs,
+    /// Where a step asks for it.
+    time: Option<EventTime>,
     chain: Chain,
     outlets: Vec<Outlet>,
     lane: Lane,
@@ -266,13 +308,20 @@ struct Run<'a> {
     commits: FuturesOrdered<BoxFuture<'static, Result<Committed, CommitError>>>,
 }
 
-/// A chunk that was processed, on its way to its commit.
+/// A chunk that was processed, or what time alone brought about, on its way to its commit.
 struct InFlight {
-    input: usize,
-    position: Position,
+    read: Option<Read>,
     appends: Vec<Append>,
+    state: Vec<StateChange>,
     tally: Tally,
     source: Arc<str>,
+}
+
+/// How far an input was read with a chunk.
+struct Read {
+    input: usize,
+    position: Position,
+    /// Held until the chunk is committed.
     budget: OwnedSemaphorePermit,
 }
 
@@ -284,8 +333,7 @@ struct Delivered {
 
 /// A chunk that is committed.
 struct Committed {
-    input: usize,
-    position: Position,
+    read: Option<(usize, Position)>,
     tally: Tally,
 }
 
@@ -295,6 +343,7 @@ struct Tally {
     records_in: u64,
     records_out: u64,
     filtered: u64,
+    late: u64,
     dead: u64,
 }
 
@@ -302,20 +351,49 @@ impl Run<'_> {
     /// Steps 2 and 3: runs a chunk through the plugins, and sends the outputs to the sinks.
     async fn process(&mut self, incoming: Incoming) -> Result<(), Error> {
         let Incoming { input, chunk, budget } = incoming;
-        let spec = &self.task.spec;
-        let number = spec.inputs.get(input).map_or(0, |(number, _)| *number);
+        let number = self.task.spec.inputs.get(input).map_or(0, |(number, _)| *number);
         let records_in = chunk.records.len() as u64;
-        let done = self.chain.process(number, &chunk.source, chunk.records).await?;
+        let source = chunk.source.clone();
+        let watermarks = self.time.as_mut().map(|time| time.observe(input, &chunk.records)).unwrap_or_default();
+        let arrival = Arrival { input: number, source: chunk.source, batch: chunk.records, watermarks };
+        let mut done = self.chain.process(arrival, self.task.clock.now()).await?;
+        done.state.extend(self.time.as_ref().and_then(|time| time.change_of(input)));
+        let read = Read { input, position: chunk.position, budget };
+        self.deliver(source, Some(read), records_in, done).await
+    }
+
+    /// Lets the steps do what time alone asks of them.
+    async fn let_time_pass(&mut self) -> Result<(), Error> {
+        let Some(time) = &mut self.time else { return Ok(()) };
+        let spec = &self.task.spec;
+        let source: Arc<str> = format!("{}/{}@time", spec.pipeline, spec.partition).into();
+        let now = Now { watermark: time.watermark(), clock: self.task.clock.now() };
+        let mut done = self.chain.advance(&source, time.next_call(), now).await?;
+        if done.outputs.is_empty() && done.refused.is_empty() && done.state.is_empty() {
+            self.chain.nothing_to_commit();
+            return Ok(());
+        }
+        done.state.push(time.count_call());
+        self.deliver(source, None, 0, done).await
+    }
+
+    /// Sends to the sinks what the steps have made.
+    async fn deliver(
+        &mut self,
+        source: Arc<str>,
+        read: Option<Read>,
+        records_in: u64,
+        done: Processed,
+    ) -> Result<(), Error> {
         let mut in_flight = InFlight {
-            input,
-            position: chunk.position,
+            read,
             appends: Vec::new(),
-            tally: Tally { records_in, filtered: done.filtered, ..Tally::default() },
-            source: chunk.source,
-            budget,
+            state: done.state,
+            tally: Tally { records_in, filtered: done.filtered, late: done.late, ..Tally::default() },
+            source,
         };
         for refused in &done.refused {
-            in_flight.bury(spec, refused);
+            in_flight.bury(&self.task.spec, refused);
         }
         let mut by_sink: BTreeMap<usize, Vec<Arc<Output>>> = BTreeMap::new();
         for (route, output) in done.outputs {
@@ -383,14 +461,18 @@ impl Run<'_> {
                 chunk.bury(spec, &refused);
             }
         }
-        let InFlight { input, position, appends, tally, budget, .. } = chunk;
-        positions.push((spec.position_key(&spec.input_name(input)), position.clone()));
-        let changes = Changes { positions, appends, state: Vec::new() };
+        let InFlight { read, appends, state, tally, .. } = chunk;
+        positions
+            .extend(read.iter().map(|read| (spec.position_key(&spec.input_name(read.input)), read.position.clone())));
+        let changes = Changes { positions, appends, state };
         let pending = self.task.committer.submit(&self.lane, Commit { changes, staged }).await;
         let committed = async move {
             pending.await?;
-            drop(budget);
-            Ok(Committed { input, position, tally })
+            let read = read.map(|Read { input, position, budget }| {
+                drop(budget);
+                (input, position)
+            });
+            Ok(Committed { read, tally })
         };
         self.commits.push_back(committed.boxed());
         Ok(())
@@ -408,7 +490,10 @@ impl Run<'_> {
 
     /// Step 5: lets the source forget what is committed.
     fn acknowledge(&mut self, committed: Committed) {
-        self.inputs.committed(committed.input, &committed.position);
+        if let Some((input, position)) = &committed.read {
+            self.inputs.committed(*input, position);
+        }
+        self.chain.committed();
         committed.tally.add_to(&self.task.metrics);
     }
 }
@@ -432,6 +517,7 @@ impl Tally {
         metrics.records_in.add(self.records_in);
         metrics.records_out.add(self.records_out);
         metrics.filtered.add(self.filtered);
+        metrics.late.add(self.late);
         metrics.dead.add(self.dead);
     }
 }

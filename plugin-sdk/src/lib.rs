@@ -1,7 +1,7 @@
 //! What the author of a Weir plugin uses.
 //!
-//! A plugin is a crate of type `cdylib` with one type in it: a [`Transform`], which turns records into records, or a
-//! [`Sink`], which delivers them to a system outside. This is a whole plugin:
+//! A plugin is a crate of type `cdylib` with one type in it: a [`Transform`], which turns records into records, a [`Stateful`]
+//! one, which remembers as well, or a [`Sink`], which delivers them to a system outside. This is a whole plugin:
 //!
 //! ```
 //! use weir_plugin::{ConfigError, Context, Output, Record, Result, Transform, serde};
@@ -36,6 +36,9 @@ mod reject;
 pub mod scan;
 #[doc(hidden)]
 pub mod sink;
+pub mod state;
+#[doc(hidden)]
+pub mod stateful;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 #[doc(hidden)]
@@ -47,6 +50,7 @@ pub use output::{Draft, Output, Port};
 pub use record::{Batch, Headers, Record, Records};
 pub use reject::{ConfigError, Reject, Rejects, Result};
 pub use sink::{Deliveries, Delivery, RecordId, Sink};
+pub use stateful::{Event, Stateful};
 pub use transform::Transform;
 
 pub use {serde, serde_json};

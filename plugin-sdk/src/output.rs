@@ -3,7 +3,6 @@
 //! The answer to the host is chosen here: as long as records are only kept, in their order, it is `unchanged` or
 //! `select` and no byte is copied; the first record that is made, or sent to a port, turns it into `replaced`.
 
-use crate::bindings::transform::exports::weir::plugin::step::{Answer, Outcome, Replacement};
 use crate::bindings::types;
 use crate::record::{INDEX_WIDTH, KEY_NULL, META_WIDTH, PORT_SHIFT, VALUE_NULL, push_header};
 use crate::reject::Rejects;
@@ -16,6 +15,34 @@ pub struct Port(pub u8);
 impl Port {
     /// The port that needs no name.
     pub const MAIN: Port = Port(0);
+}
+
+/// What goes on of a batch, in the words of every world.
+pub(crate) enum Going {
+    /// All but the rejected records.
+    Unchanged,
+    /// These.
+    Selected(Vec<u32>),
+    /// Others: for each its origin, the event times that fired, the records.
+    Replaced(Vec<u32>, Vec<i64>, types::Batch),
+}
+
+/// What became of a batch.
+pub(crate) struct Done {
+    pub(crate) going: Going,
+    pub(crate) rejects: Vec<types::Reject>,
+    pub(crate) late: u32,
+}
+
+/// What records are made of, while none is said to be: what [`Output::make`] takes as their origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The record with this index.
+    Record(u32),
+    /// The watermark's reaching of a time.
+    EventTime(i64),
+    /// The time of the clock.
+    ClockTime,
 }
 
 /// Memory that goes from one batch to the next, so that a plugin at work hardly allocates.
@@ -52,10 +79,13 @@ pub struct Output<'a> {
     kept: Vec<u32>,
     is_replaced: bool,
     origin: Vec<u32>,
+    fired: Vec<i64>,
+    cause: Cause,
     columns: types::Batch,
     headers: Vec<u8>,
     data_len_hint: usize,
     rejects: Rejects,
+    late: u32,
 }
 
 impl<'a> Output<'a> {
@@ -67,10 +97,13 @@ impl<'a> Output<'a> {
             kept,
             is_replaced: false,
             origin: Vec::new(),
+            fired: Vec::new(),
+            cause: Cause::Record(0),
             columns,
             headers,
             data_len_hint: data_len,
             rejects: Rejects::default(),
+            late: 0,
         }
     }
 
@@ -111,11 +144,56 @@ impl<'a> Output<'a> {
         self.headers.clear();
         Draft {
             key: from.key_column(),
+            value: from.value(),
             timestamp: from.timestamp(),
             headers: from.headers_raw(),
             port: Port::MAIN,
-            from,
+            origin: from.index(),
+            offset: from.offset().cast_signed(),
             out: self,
+        }
+    }
+
+    /// Begins a record that comes of no other: of a timer that fires, or of all that was before. It has no key and no headers,
+    /// and happened at `timestamp` (milliseconds since 1970-01-01T00:00:00Z).
+    ///
+    /// Its id derives from the record that is being processed, or from the timer's time.
+    pub fn make<'o>(&'o mut self, timestamp: i64) -> Draft<'o, 'a> {
+        self.headers.clear();
+        Draft {
+            key: (&[], KEY_NULL),
+            value: None,
+            timestamp,
+            headers: &[],
+            port: Port::MAIN,
+            origin: self.origin_of_cause(),
+            offset: 0,
+            out: self,
+        }
+    }
+
+    /// Counts a record as having come too late, for the operator. What else becomes of it is for the plugin to say.
+    pub fn count_late(&mut self) {
+        self.late = self.late.saturating_add(1);
+    }
+
+    /// Says what the next records come of.
+    pub(crate) fn set_cause(&mut self, cause: Cause) {
+        self.cause = cause;
+    }
+
+    fn origin_of_cause(&mut self) -> u32 {
+        let records = self.batch.len() as u32;
+        match self.cause {
+            Cause::Record(at) => at,
+            Cause::EventTime(time) => {
+                if self.fired.last() != Some(&time) {
+                    self.fired.push(time);
+                }
+                records + self.fired.len() as u32 - 1
+            }
+            // Only where no event time fires: see `wit/stateful-step.wit`.
+            Cause::ClockTime => records + self.fired.len() as u32,
         }
     }
 
@@ -147,39 +225,39 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// The answer, and the memory for the next batch.
-    pub(crate) fn finish(mut self) -> (Outcome, Buffers) {
+    /// What became of the batch, and the memory for the next one.
+    pub(crate) fn finish(mut self) -> (Done, Buffers) {
         let mut data_len = self.data_len_hint;
         let rejects = std::mem::take(&mut self.rejects).finish();
-        let answer = if self.is_replaced {
+        let going = if self.is_replaced {
             data_len = self.columns.data.len();
             self.replacement(&rejects)
         } else {
             self.selection(&rejects)
         };
         let buffers = Buffers { kept: self.kept, columns: self.columns, headers: self.headers, data_len };
-        (Outcome { answer, rejects }, buffers)
+        (Done { going, rejects, late: self.late }, buffers)
     }
 
-    fn selection(&mut self, rejects: &[types::Reject]) -> Answer {
+    fn selection(&mut self, rejects: &[types::Reject]) -> Going {
         if !rejects.is_empty() {
             self.kept.retain(|at| !is_rejected(rejects, *at));
         }
         if self.kept.len() + rejects.len() == self.batch.len() {
-            Answer::Unchanged
+            Going::Unchanged
         } else {
-            Answer::Select(std::mem::take(&mut self.kept))
+            Going::Selected(std::mem::take(&mut self.kept))
         }
     }
 
-    fn replacement(&mut self, rejects: &[types::Reject]) -> Answer {
+    fn replacement(&mut self, rejects: &[types::Reject]) -> Going {
         let mut origin = std::mem::take(&mut self.origin);
         let mut records = std::mem::take(&mut self.columns);
         if origin.iter().any(|from| is_rejected(rejects, *from)) {
             records = without(&records, |at| origin.get(at).is_some_and(|from| is_rejected(rejects, *from)));
             origin.retain(|from| !is_rejected(rejects, *from));
         }
-        Answer::Replaced(Replacement { origin, records })
+        Going::Replaced(origin, std::mem::take(&mut self.fired), records)
     }
 }
 
@@ -210,8 +288,11 @@ fn empty_with_room<T>(buffer: &mut Vec<T>, room: usize) {
 #[must_use = "the record goes out when its value is given"]
 pub struct Draft<'o, 'a> {
     out: &'o mut Output<'a>,
-    from: Record<'o>,
+    origin: u32,
+    offset: i64,
     key: (&'o [u8], u32),
+    /// The value of the record it comes from.
+    value: Option<&'o [u8]>,
     headers: &'o [u8],
     timestamp: i64,
     port: Port,
@@ -267,7 +348,7 @@ impl<'o> Draft<'o, '_> {
 
     /// Gives it the value of the record it comes from, and lets it go out.
     pub fn same_value(self) {
-        match self.from.value() {
+        match self.value {
             Some(value) => self.value(value),
             None => self.tombstone(),
         }
@@ -316,8 +397,8 @@ impl<'o> Draft<'o, '_> {
         columns.data.extend_from_slice(&out.headers);
         let flags = self.key.1 | value_flag | u32::from(self.port.0) << PORT_SHIFT;
         columns.index.extend_from_slice(&[key_end as u32, value_end as u32, columns.data.len() as u32, flags]);
-        columns.meta.extend_from_slice(&[self.from.offset().cast_signed(), self.timestamp]);
-        out.origin.push(self.from.index());
+        columns.meta.extend_from_slice(&[self.offset, self.timestamp]);
+        out.origin.push(self.origin);
         written
     }
 }

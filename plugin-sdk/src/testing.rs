@@ -27,11 +27,13 @@ use std::collections::VecDeque;
 
 use serde::Serialize;
 
+use crate::bindings::stateful_transform::exports::weir::plugin::stateful_step::{self, Alarms};
 use crate::bindings::transform::exports::weir::plugin::step;
 use crate::bindings::types;
 use crate::log::Level;
 use crate::record::{INDEX_WIDTH, KEY_NULL, META_WIDTH, PORT_SHIFT, VALUE_NULL, push_header};
-use crate::{Batch, ConfigError, Context, Record, Sink, Transform, sink, transform};
+use crate::state::Fake;
+use crate::{Batch, ConfigError, Context, Record, Sink, Stateful, Transform, sink, stateful, transform};
 
 /// How many log messages are kept; the oldest go first.
 const LOGS_MAX: usize = 10_000;
@@ -253,6 +255,108 @@ impl<T: Transform> Harness<T> {
     }
 }
 
+/// Runs a stateful transform: with tables in memory, and a clock that only tests move.
+///
+/// The watermark is the highest timestamp that was given, as for a task with one input.
+pub struct StatefulHarness<T> {
+    slot: stateful::Slot<T>,
+    tables: Vec<stateful_step::Table>,
+    state: Fake,
+    next_offset: u64,
+    watermark: Option<i64>,
+    alarms: Alarms,
+    late: u64,
+}
+
+impl<T: Stateful> StatefulHarness<T> {
+    /// Starts the transform with a configuration, as the pipeline `test` on partition 0 with one input.
+    pub fn new(config: impl Serialize) -> Result<Self, ConfigError> {
+        Self::with_context(config, &test_context())
+    }
+
+    /// Starts the transform with a configuration in a context.
+    pub fn with_context(config: impl Serialize, context: &Context) -> Result<Self, ConfigError> {
+        let (slot, mut state) = (stateful::Slot::empty(), Fake::default());
+        let started = state.enter(|| slot.init(&serde_json::to_string(&config)?, context).map_err(read_error))?;
+        let alarms = Alarms { event_time: None, clock_time: None };
+        let tables = started.tables;
+        Ok(StatefulHarness { slot, tables, state, next_offset: 0, watermark: None, alarms, late: 0 })
+    }
+
+    /// Goes on in a fresh instance with the state that the last one left, as after a restart.
+    pub fn restart(self, config: impl Serialize) -> Result<Self, ConfigError> {
+        let fresh = Self::new(config)?;
+        Ok(StatefulHarness { slot: fresh.slot, tables: fresh.tables, ..self })
+    }
+
+    /// Runs a batch from the first input.
+    pub fn process<R: Into<TestRecord>>(&mut self, records: impl IntoIterator<Item = R>) -> Run {
+        self.process_input(0, records)
+    }
+
+    /// Runs a batch from an input.
+    ///
+    /// # Panics
+    /// When the answer breaks the contract; the real host would discard the instance.
+    pub fn process_input<R: Into<TestRecord>>(&mut self, input: u32, records: impl IntoIterator<Item = R>) -> Run {
+        let columns = columns_of(records, &mut self.next_offset);
+        let mut watermarks = Vec::new();
+        for record in &Batch::new(&columns, input) {
+            let watermark = self.watermark.map_or(record.timestamp(), |highest| highest.max(record.timestamp()));
+            self.watermark = Some(watermark);
+            watermarks.push(watermark);
+        }
+        let given = columns.clone();
+        let stateful_step::Outcome { answer, rejects, late, alarms } =
+            self.state.enter(|| self.slot.process(input, columns, &watermarks));
+        self.alarms = alarms;
+        self.late += u64::from(late);
+        let (answer, fired) = match answer {
+            stateful_step::Answer::Unchanged => (step::Answer::Unchanged, Vec::new()),
+            stateful_step::Answer::Select(kept) => (step::Answer::Select(kept), Vec::new()),
+            stateful_step::Answer::Replaced(stateful_step::Replacement { origin, fired, records }) => {
+                (step::Answer::Replaced(step::Replacement { origin, records }), fired)
+            }
+        };
+        check_fired(&fired, self.watermark);
+        read_outcome_with(&given, step::Outcome { answer, rejects }, fired.len())
+    }
+
+    /// Lets time pass: event time up to `watermark`, and the clock to `clock`. Returns what was made.
+    ///
+    /// # Panics
+    /// When the answer breaks the contract.
+    pub fn advance(&mut self, watermark: impl Into<Option<i64>>, clock: i64) -> Vec<TestOutput> {
+        self.watermark = self.watermark.max(watermark.into());
+        let stateful_step::Advanced { origin, fired, records, alarms } =
+            self.state.enter(|| self.slot.advance(self.watermark, clock));
+        self.alarms = alarms;
+        check_fired(&fired, self.watermark);
+        read_replacement(&records, &origin, fired.len() + 1)
+    }
+
+    /// When it wants to be called though no record comes: at an event time, and at a time of the clock.
+    pub fn alarms(&self) -> (Option<i64>, Option<i64>) {
+        (self.alarms.event_time, self.alarms.clock_time)
+    }
+
+    /// How many records were counted as late.
+    pub fn late(&self) -> u64 {
+        self.late
+    }
+
+    /// The entries of a table as they are stored, by key.
+    pub fn table(&self, name: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let number = (0..).zip(&self.tables).find(|(_, table)| table.name == name).map(|(number, _)| number);
+        number.map(|number| self.state.table(number).into_iter().collect()).unwrap_or_default()
+    }
+}
+
+fn check_fired(fired: &[i64], watermark: Option<i64>) {
+    assert!(fired.is_sorted(), "event times that fired ascend: {fired:?}");
+    assert!(fired.last().copied() <= watermark, "what fired is not above the watermark {watermark:?}: {fired:?}");
+}
+
 /// Runs a sink.
 pub struct SinkHarness<T> {
     slot: sink::Slot<T>,
@@ -310,6 +414,11 @@ pub(crate) fn columns_of<R: Into<TestRecord>>(
 
 /// Reads an outcome, holding it to every rule of the contract.
 pub(crate) fn read_outcome(given: &types::Batch, outcome: step::Outcome) -> Run {
+    read_outcome_with(given, outcome, 0)
+}
+
+/// As [`read_outcome`], where so many event times may be origins as well.
+fn read_outcome_with(given: &types::Batch, outcome: step::Outcome, fired: usize) -> Run {
     let batch = Batch::new(given, 0);
     let step::Outcome { answer, rejects } = outcome;
     check_rejects(&rejects, batch.len());
@@ -327,7 +436,7 @@ pub(crate) fn read_outcome(given: &types::Batch, outcome: step::Outcome) -> Run 
             (Answer::Select, kept.into_iter().filter_map(as_it_came).collect())
         }
         step::Answer::Replaced(step::Replacement { origin, records }) => {
-            (Answer::Replaced, read_replacement(&records, &origin, batch.len()))
+            (Answer::Replaced, read_replacement(&records, &origin, batch.len() + fired))
         }
     };
     for output in &outputs {

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 
 use serde::de::DeserializeOwned;
 
-use crate::bindings::transform::exports::weir::plugin::step::{Description, Outcome};
+use crate::bindings::transform::exports::weir::plugin::step::{Answer, Description, Outcome, Replacement};
 use crate::bindings::types;
-use crate::output::Buffers;
+use crate::output::{Buffers, Done, Going};
 use crate::{Batch, ConfigError, Context, Output, Record, Result, config, log};
 
 /// A plugin that turns records into records.
@@ -90,15 +90,25 @@ impl<T: Transform> Slot<T> {
         let batch = Batch::new(&columns, input);
         let mut out = Output::new(batch, std::mem::take(kept));
         plugin.process_batch(&batch, &mut out);
-        let (outcome, mut buffers) = out.finish();
+        let (done, mut buffers) = out.finish();
         buffers.recycle(columns);
         *kept = buffers;
-        outcome
+        done.into()
+    }
+}
+
+impl From<Done> for Outcome {
+    fn from(Done { going, rejects, .. }: Done) -> Self {
+        let answer = match going {
+            Going::Unchanged => Answer::Unchanged,
+            Going::Selected(kept) => Answer::Select(kept),
+            Going::Replaced(origin, _, records) => Answer::Replaced(Replacement { origin, records }),
+        };
+        Outcome { answer, rejects }
     }
 }
 
 fn nothing() -> Outcome {
-    use crate::bindings::transform::exports::weir::plugin::step::Answer;
     Outcome { answer: Answer::Select(Vec::new()), rejects: Vec::new() }
 }
 

@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use weir::plugin::{Answer, Description, Factory, Failure, Instance, Outcome, StartError};
+use weir::plugin::{Answer, Description, Factory, Failure, Given, Instance, Outcome, StartError};
 use weir::record::{Batch, Offset, Output, Port, Position, Record, Reject, Timestamp};
 use weir::sink::{Confirm, Delivery, Sink};
 use weir::source::{Chunk, Disposition, Error, Intake, Mode, OnCommit, Reader};
+use weir::state::Tables;
 use weir::store::PositionKey;
 use weir::store::committer::{Participant, Staged};
 
@@ -91,21 +92,22 @@ impl Factory for Scripted {
         if self.world.fault(1) {
             return Err(StartError::Failed(Failure::Trap("trapped while starting".into())));
         }
-        let description = Description { ports: vec!["odd".into()] };
+        let description = Description { ports: vec!["odd".into()], tables: None };
         Ok((Box::new(Scripted { world: self.world.clone(), script: self.script }), description))
     }
 }
 
 #[async_trait]
 impl Instance for Scripted {
-    async fn process(&mut self, _input: u32, batch: &Batch) -> Result<Outcome, Failure> {
+    async fn process(&mut self, given: Given<'_>, _: &mut Tables) -> Result<Outcome, Failure> {
+        let batch = given.batch;
         tokio::time::sleep(Duration::from_millis(self.world.rng.below(3))).await;
         // Never for a record alone: it would be to blame, and rightly end as a dead letter.
         if batch.len() > 1 && self.world.fault(2) {
             return Err(Failure::Trap("cosmic ray".into()));
         }
         if !self.script {
-            return Ok(Outcome { answer: Answer::Unchanged, rejects: Vec::new() });
+            return Ok(Outcome::of(Answer::Unchanged, Vec::new()));
         }
         let (mut origin, mut records, mut rejects) = (Vec::new(), Batch::default(), Vec::new());
         for (index, record) in (0..).zip(batch.iter()) {
@@ -127,7 +129,7 @@ impl Instance for Scripted {
                 _ => emit(0),
             }
         }
-        Ok(Outcome { answer: Answer::Replaced { records, origin }, rejects })
+        Ok(Outcome::of(Answer::Replaced { records, origin, fired: Vec::new() }, rejects))
     }
 }
 

@@ -267,7 +267,7 @@ impl Appliance {
             store.create_stream(&StreamSpec { name: name.into(), partitions, retention }).await.unwrap();
         }
         world.file.open(store.position(&file_key()).await.unwrap().as_ref());
-        let (committer, commits) = Committer::new(store.clone(), clock, Default::default());
+        let (committer, commits) = Committer::new(store.clone(), clock.clone(), Default::default());
         let (_stopper, stop) = stop_signal();
         let mut commits = tokio::spawn(commits.run(stop.clone()));
         let file = Arc::new(OpenFile { world: world.clone() });
@@ -299,6 +299,7 @@ impl Appliance {
                 store: store.clone(),
                 committer: committer.clone(),
                 metrics: Arc::new(PipelineMetrics::default()),
+                clock: clock.clone(),
             };
             let stop = stop.clone();
             work.push(tokio::spawn(async move {
@@ -371,7 +372,8 @@ impl Wiring for Wires {
         let mut ports = BTreeMap::new();
         if scripted || (&*task.pipeline == "second" && self.world.plan.second_step) {
             let factory = Arc::new(Scripted { world: self.world.clone(), script: scripted });
-            steps.push(Step::start("scripted".into(), factory, 3).await?);
+            let home = task.home(&(Arc::new(self.world.store()) as Arc<dyn Store>));
+            steps.push(Step::start("scripted".into(), factory, 3, &home).await?);
         }
         if scripted {
             ports.insert("odd".into(), 1);

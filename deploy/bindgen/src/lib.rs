@@ -13,7 +13,7 @@ use wit_bindgen_rust::{Opts, WithOption};
 /// Where the bindings lie, from the root of the repository.
 const BINDINGS_DIR: &str = "plugin-sdk/src/bindings";
 /// The worlds that a plugin of the SDK can have; the first one's bindings hold what all of them share.
-const WORLDS: [&str; 2] = ["transform", "sink"];
+const WORLDS: [&str; 3] = ["transform", "sink", "stateful-transform"];
 /// The version of the WIT package.
 const WIT_VERSION: &str = "0.1.0";
 /// The interfaces that the worlds share.
@@ -54,7 +54,12 @@ fn generate_world(root: &Path, world: &str) -> Result<Binding> {
     options(world).build().generate(&mut resolve, id, &mut files)?;
     let (_, content) = files.iter().next().context("the generator made no file")?;
     let content = std::str::from_utf8(content).context("the generator made a file that is not text")?;
-    Ok(Binding { path: Path::new(BINDINGS_DIR).join(format!("{world}.rs")), content: content.to_owned() })
+    Ok(Binding { path: Path::new(BINDINGS_DIR).join(format!("{}.rs", module(world))), content: content.to_owned() })
+}
+
+/// The module that holds the bindings of a world.
+fn module(world: &str) -> String {
+    world.replace('-', "_")
 }
 
 /// The export macro is public because the plugin's crate calls it, not the SDK; it only takes effect there.
@@ -63,7 +68,7 @@ fn options(world: &str) -> Opts {
         format: true,
         generate_all: true,
         pub_export_macro: true,
-        default_bindings_module: Some(format!("weir_plugin::bindings::{world}")),
+        default_bindings_module: Some(format!("weir_plugin::bindings::{}", module(world))),
         with: if world == WORLDS[0] { Vec::new() } else { SHARED.map(shared).to_vec() },
         ..Opts::default()
     }

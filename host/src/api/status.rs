@@ -50,6 +50,8 @@ pub struct PipelineStatus {
     pub records_out: u64,
     /// Records that a step dropped by intent.
     pub filtered: u64,
+    /// Records that came too late for what they belong to. Each is counted elsewhere as well.
+    pub late: u64,
     /// Records that became dead letters.
     pub dead: u64,
     /// Times that it began again from its last commit.
@@ -115,6 +117,7 @@ impl PipelineStatus {
             records_in: metrics.records_in.get(),
             records_out: metrics.records_out.get(),
             filtered: metrics.filtered.get(),
+            late: metrics.late.get(),
             dead: metrics.dead.get(),
             restarts: metrics.restarts.get(),
         }

@@ -184,9 +184,10 @@ impl Wiring for Wires {
                 partition: task.partition,
                 inputs: pipeline.from.clone(),
             };
-            let factory = self.plugin(step)?.transform(context, step.config.clone(), step.limits.clone());
-            let factory = Arc::new(factory.map_err(|error| refused(error.to_string()))?);
-            steps.push(Step::start(step.name.clone(), factory, step.limits.retries).await?);
+            let factory = self.plugin(step)?.step(context, step.config.clone(), step.limits.clone());
+            let factory = factory.map_err(|error| refused(error.to_string()))?;
+            let home = task.home(&self.store);
+            steps.push(Step::start(step.name.clone(), factory, step.limits.retries, &home).await?);
         }
         let routes = pipeline.ports.keys().cloned().zip(1..).collect();
         Chain::new(steps, &routes)

@@ -59,6 +59,7 @@ impl Snapshot {
             records_in: sum(|pipeline| pipeline.records_in),
             records_out: sum(|pipeline| pipeline.records_out),
             filtered: sum(|pipeline| pipeline.filtered),
+            late: sum(|pipeline| pipeline.late),
             dead: sum(|pipeline| pipeline.dead),
             restarts: sum(|pipeline| pipeline.restarts),
         }
@@ -290,7 +291,7 @@ mod tests {
     use crate::store::{Append, Changes, Retention, StreamSpec};
 
     fn pipeline(name: &str, records_in: u64, records_out: u64, filtered: u64, dead: u64) -> PipelineStatus {
-        PipelineStatus { name: name.into(), records_in, records_out, filtered, dead, restarts: 0 }
+        PipelineStatus { name: name.into(), records_in, records_out, filtered, late: 0, dead, restarts: 0 }
     }
 
     fn snapshot(seconds: u64, pipelines: &[PipelineStatus]) -> Snapshot {
@@ -361,8 +362,8 @@ a-pipeline-with-a-name            1            1            0            0
     fn the_summary_for_programs_is_one_line() {
         let at_end = snapshot(2, &[pipeline("keep", 2000, 113, 1887, 0)]);
         let expected = "{\"seconds\":2.0,\"pipelines\":[{\"name\":\"keep\",\"records_in\":2000,\"records_out\":113,\
-            \"filtered\":1887,\"dead\":0,\"restarts\":0}],\"total\":{\"name\":\"total\",\"records_in\":2000,\
-            \"records_out\":113,\"filtered\":1887,\"dead\":0,\"restarts\":0},\"lag\":0,\"dropped\":0}\n";
+            \"filtered\":1887,\"late\":0,\"dead\":0,\"restarts\":0}],\"total\":{\"name\":\"total\",\"records_in\":2000,\
+            \"records_out\":113,\"filtered\":1887,\"late\":0,\"dead\":0,\"restarts\":0},\"lag\":0,\"dropped\":0}\n";
         assert_eq!(summary_json(&at_end), expected);
     }
 

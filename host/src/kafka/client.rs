@@ -19,6 +19,9 @@ const RECONNECT_PAUSE_MAX_MS: &str = "1000";
 
 /// What every client of a cluster is set to. Reads the password: it may have changed since the last time.
 pub fn settings(cluster: &KafkaCluster) -> Result<ClientConfig, Error> {
+    // First of all, so that OpenSSL is set up to do nothing when the process exits: there it would free what threads of
+    // librdkafka may still be using, which end when their brokers let them.
+    openssl_sys::init();
     let mut config = ClientConfig::new();
     config.set_log_level(RDKafkaLogLevel::Warning);
     config.set("bootstrap.servers", cluster.brokers.join(","));

@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::plugin::step::Step;
-use crate::plugin::{Answer, Outcome, StartError};
-use crate::record::{Batch, Output, Port, Reject};
+use crate::plugin::step::{Error, Step};
+use crate::plugin::{Advanced, Answer, Given, Outcome};
+use crate::record::{Batch, Offset, Output, Port, Record, Reject, Timestamp};
+use crate::store::StateChange;
 
 /// The number of a route: a set of destinations. Route 0 is where the last step's main port leads.
 pub type Route = usize;
@@ -28,6 +29,40 @@ pub struct Processed {
     pub refused: Vec<Refused>,
     /// How many records were dropped by intent: filtered, or sent to a port that leads nowhere.
     pub filtered: u64,
+    /// How many records a step counted as having come too late.
+    pub late: u64,
+    /// What the steps remember.
+    pub state: Vec<StateChange>,
+}
+
+/// Records of one place, as they are given to the chain.
+pub struct Arrival {
+    /// Which of the pipeline's inputs they are from.
+    pub input: u32,
+    /// Where they were read, for ids.
+    pub source: Arc<str>,
+    /// The records.
+    pub batch: Batch,
+    /// For each what the watermark is once it has come. Empty where no step is stateful.
+    pub watermarks: Vec<Timestamp>,
+}
+
+/// How far time has come.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// The watermark; absent where some input has given nothing yet.
+    pub watermark: Option<Timestamp>,
+    /// The time of the clock.
+    pub clock: Timestamp,
+}
+
+/// The watermark before any.
+pub const NOT_YET: Timestamp = Timestamp(i64::MIN);
+
+/// What outputs get of the records that they come from.
+struct Origins {
+    offsets: Vec<Offset>,
+    watermarks: Vec<Timestamp>,
 }
 
 /// Records that a step or sink refused, as they came to it.
@@ -74,25 +109,90 @@ impl Chain {
         if unknown.is_empty() { Ok(Chain { steps, ports }) } else { Err(unknown) }
     }
 
+    /// Whether a step has keyed state, and is to be told of time.
+    pub fn is_stateful(&self) -> bool {
+        self.steps.iter().any(Step::is_stateful)
+    }
+
+    /// When a step wants to be called by the clock.
+    pub fn clock_alarm(&self) -> Option<Timestamp> {
+        self.steps.iter().filter_map(|step| step.alarms().clock_time).min()
+    }
+
     /// Runs a batch from an input through all steps.
-    pub async fn process(&mut self, input: u32, source: &Arc<str>, batch: Batch) -> Result<Processed, StartError> {
+    pub async fn process(&mut self, arrival: Arrival, clock: Timestamp) -> Result<Processed, Error> {
+        let Arrival { input, source, batch, watermarks } = arrival;
+        let offsets = if self.is_stateful() { batch.iter().map(|record| record.offset).collect() } else { Vec::new() };
+        let watermark = watermarks.last().copied().filter(|watermark| *watermark > NOT_YET);
+        let now = Now { watermark, clock };
+        let exits = Exits { by_route: BTreeMap::new(), outputs: vec![0; batch.len()] };
+        let flow = Flow { records: batch, origin: None };
+        self.run(input, &source, flow, &Origins { offsets, watermarks }, exits, now, false).await
+    }
+
+    /// Lets time pass without a record. The ids of the outputs are of the place `number` of `source`.
+    pub async fn advance(&mut self, source: &Arc<str>, number: Offset, now: Now) -> Result<Processed, Error> {
+        let origins = Origins { offsets: vec![number], watermarks: vec![now.watermark.unwrap_or(NOT_YET)] };
+        let exits = Exits { by_route: BTreeMap::new(), outputs: vec![0] };
+        let flow = Flow { records: Batch::default(), origin: Some(Vec::new()) };
+        self.run(0, source, flow, &origins, exits, now, true).await
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "it is the one loop of the two above")]
+    async fn run(
+        &mut self,
+        input: u32,
+        source: &Arc<str>,
+        mut flow: Flow,
+        origins: &Origins,
+        mut exits: Exits,
+        now: Now,
+        is_called_by_time: bool,
+    ) -> Result<Processed, Error> {
         let mut done = Processed::default();
-        let mut exits = Exits { by_route: BTreeMap::new(), outputs: vec![0; batch.len()] };
-        let mut flow = Flow { records: batch, origin: None };
         for (step, ports) in self.steps.iter_mut().zip(&self.ports) {
-            if flow.records.is_empty() {
-                break;
+            if !flow.records.is_empty() {
+                let watermarks = if step.is_stateful() { flow.watermarks(origins) } else { Vec::new() };
+                let outcome = step.run(Given { input, batch: &flow.records, watermarks: &watermarks }).await?;
+                if !outcome.rejects.is_empty() {
+                    done.refused.push(Refused::of(step.name().clone(), &flow.records, outcome.rejects.clone()));
+                }
+                done.late += u64::from(outcome.late);
+                done.filtered += flow.apply(outcome, origins);
             }
-            let outcome = step.run(input, &flow.records).await?;
-            if !outcome.rejects.is_empty() {
-                done.refused.push(Refused::of(step.name().clone(), &flow.records, outcome.rejects.clone()));
+            // Time has also gone on with records that the step did not see.
+            let is_due = step.alarms().event_time.is_some_and(|due| Some(due) <= now.watermark);
+            if step.is_stateful() && (is_called_by_time || is_due) {
+                flow.append(&step.advance(now.watermark, now.clock).await?, origins);
             }
-            done.filtered += flow.apply(outcome);
             done.filtered += flow.split_off(ports, &mut exits);
         }
         exits.take_all(0, flow);
         done.outputs = exits.into_outputs(source);
+        done.state = self.steps.iter_mut().flat_map(Step::take_changes).collect();
         Ok(done)
+    }
+
+    /// What was processed last brought about nothing, and will not be committed.
+    pub fn nothing_to_commit(&mut self) {
+        self.steps.iter_mut().for_each(Step::nothing_to_commit);
+    }
+
+    /// The oldest of what was processed is committed.
+    pub fn committed(&mut self) {
+        self.steps.iter_mut().for_each(Step::committed);
+    }
+}
+
+impl Origins {
+    /// The first record with which the watermark reached a time.
+    fn at(&self, time: Timestamp) -> u32 {
+        let at = self.watermarks.partition_point(|watermark| *watermark < time);
+        at.min(self.watermarks.len().saturating_sub(1)) as u32
+    }
+
+    fn offset(&self, origin: u32) -> Offset {
+        self.offsets.get(origin as usize).copied().unwrap_or_default()
     }
 }
 
@@ -104,8 +204,30 @@ impl Flow {
         }
     }
 
+    /// For each record the watermark once it has come.
+    fn watermarks(&self, origins: &Origins) -> Vec<Timestamp> {
+        let watermark = |at| origins.watermarks.get(self.origin_of(at) as usize).copied().unwrap_or_default();
+        (0..self.records.len() as u32).map(watermark).collect()
+    }
+
+    /// Goes on with what a step made of the passing of time as well.
+    fn append(&mut self, advanced: &Advanced, origins: &Origins) {
+        if advanced.records.is_empty() {
+            return;
+        }
+        let records = self.records.len() as u32;
+        let mut origin = self.origin.take().unwrap_or_else(|| (0..records).collect());
+        for (record, from) in advanced.records.iter().zip(&advanced.origin) {
+            // The clock is no time of these records; it comes alone, with one origin.
+            let at = advanced.fired.get(*from as usize).map_or(0, |time| origins.at(*time));
+            origin.push(at);
+            self.records.push(&Record { offset: origins.offset(at), ..record });
+        }
+        self.origin = Some(origin);
+    }
+
     /// Goes on with what a step answered; returns how many records it filtered out.
-    fn apply(&mut self, outcome: Outcome) -> u64 {
+    fn apply(&mut self, outcome: Outcome, origins: &Origins) -> u64 {
         let before = self.records.len() - outcome.rejects.len();
         match outcome.answer {
             Answer::Unchanged if outcome.rejects.is_empty() => 0,
@@ -119,9 +241,21 @@ impl Flow {
                 self.keep(&kept);
                 (before - kept.len()) as u64
             }
-            Answer::Replaced { records, origin } => {
-                let filtered = before - distinct(&origin, self.records.len());
-                self.origin = Some(origin.iter().map(|at| self.origin_of(*at)).collect());
+            Answer::Replaced { mut records, origin, fired } => {
+                let given = self.records.len();
+                let filtered = before - distinct(&origin, given);
+                let mut places = Vec::with_capacity(origin.len());
+                for (at, from) in origin.iter().enumerate() {
+                    places.push(match fired.get((*from as usize).wrapping_sub(given)) {
+                        None => self.origin_of(*from),
+                        Some(time) => {
+                            let origin = origins.at(*time);
+                            records.set_offset(at, origins.offset(origin));
+                            origin
+                        }
+                    });
+                }
+                self.origin = Some(places);
                 self.records = records;
                 filtered as u64
             }
@@ -168,10 +302,10 @@ impl Exits {
         })
     }
 
-    fn push(&mut self, route: Route, record: &crate::record::Record<'_>, origin: u32) {
+    fn push(&mut self, route: Route, record: &Record<'_>, origin: u32) {
         let ordinal = self.next_ordinal(origin);
         let (records, ordinals) = self.by_route.entry(route).or_default();
-        records.push(&crate::record::Record { port: Port(0), ..*record });
+        records.push(&Record { port: Port(0), ..*record });
         ordinals.push(ordinal);
     }
 

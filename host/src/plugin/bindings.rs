@@ -6,14 +6,18 @@
 //! when it is loaded (see `load.rs`).
 #![allow(unsafe_code)] // wasmtime's derives write `unsafe impl`; nothing unsafe is written by hand here.
 
-use wasmtime::component::{ComponentType, Lift, Lower};
+use wasmtime::component::{ComponentType, Lift, Lower, WasmList};
 
 /// The interface that a plugin of the world `transform` exports.
 pub(super) const STEP: &str = "weir:plugin/step@0.1.0";
+/// The interface that a plugin of the world `stateful-transform` exports.
+pub(super) const STATEFUL_STEP: &str = "weir:plugin/stateful-step@0.1.0";
 /// The interface that a plugin of the world `sink` exports.
 pub(super) const DELIVERY: &str = "weir:plugin/delivery@0.1.0";
 /// The capability that is always granted.
 pub(super) const LOG: &str = "weir:plugin/log@0.1.0";
+/// The keyed state of a stateful transform.
+pub(super) const STATE: &str = "weir:plugin/state@0.1.0";
 /// Types alone; nothing is called there, so there is nothing to grant.
 pub(super) const TYPES: &str = "weir:plugin/types@0.1.0";
 
@@ -113,7 +117,128 @@ pub(super) enum Level {
     Debug,
 }
 
-/// Parameters of `init`, in both worlds.
+/// A `format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift)]
+#[component(enum)]
+#[repr(u8)]
+#[expect(dead_code, reason = "wasmtime makes the cases from what stands in the guest's memory")]
+pub(super) enum FormatOut {
+    #[component(name = "bytes")]
+    Bytes,
+    #[component(name = "text")]
+    Text,
+    #[component(name = "json")]
+    Json,
+    #[component(name = "unsigned")]
+    Unsigned,
+    #[component(name = "signed")]
+    Signed,
+}
+
+/// A `table`.
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct TableOut {
+    pub(super) name: String,
+    pub(super) key: FormatOut,
+    pub(super) value: FormatOut,
+    #[component(name = "ttl-ms")]
+    pub(super) ttl_ms: Option<u64>,
+}
+
+/// A `description` of a stateful step.
+#[derive(Debug, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct StatefulDescriptionOut {
+    pub(super) ports: Vec<String>,
+    pub(super) tables: Vec<TableOut>,
+}
+
+/// `alarms`.
+#[derive(Debug, Clone, Copy, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct AlarmsOut {
+    #[component(name = "event-time")]
+    pub(super) event_time: Option<i64>,
+    #[component(name = "clock-time")]
+    pub(super) clock_time: Option<i64>,
+}
+
+/// A `replacement` of a stateful step, unchecked.
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct StatefulReplacement {
+    pub(super) origin: Vec<u32>,
+    pub(super) fired: Vec<i64>,
+    pub(super) records: BatchOut,
+}
+
+/// An `answer` of a stateful step, unchecked.
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(variant)]
+pub(super) enum StatefulAnswerOut {
+    #[component(name = "unchanged")]
+    Unchanged,
+    #[component(name = "select")]
+    Select(Vec<u32>),
+    #[component(name = "replaced")]
+    Replaced(StatefulReplacement),
+}
+
+/// An `outcome` of a stateful step, unchecked.
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct StatefulOutcomeOut {
+    pub(super) answer: StatefulAnswerOut,
+    pub(super) rejects: Vec<RejectOut>,
+    pub(super) late: u32,
+    pub(super) alarms: AlarmsOut,
+}
+
+/// What `advance` answers, unchecked.
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct AdvancedOut {
+    pub(super) origin: Vec<u32>,
+    pub(super) fired: Vec<i64>,
+    pub(super) records: BatchOut,
+    pub(super) alarms: AlarmsOut,
+}
+
+/// `strings` in a guest's memory, unchecked; read where they lie.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(super) struct StringsOut {
+    pub(super) ends: WasmList<u32>,
+    pub(super) data: WasmList<u8>,
+}
+
+/// `strings` on their way into a guest.
+#[derive(Debug, Default, ComponentType, Lower)]
+#[component(record)]
+pub(super) struct StringsIn {
+    pub(super) ends: Vec<u32>,
+    pub(super) data: Vec<u8>,
+}
+
+/// `found`.
+#[derive(Debug, Default, ComponentType, Lower)]
+#[component(record)]
+pub(super) struct FoundIn {
+    pub(super) values: StringsIn,
+    pub(super) missing: Vec<u32>,
+}
+
+/// `entries`.
+#[derive(Debug, Default, ComponentType, Lower)]
+#[component(record)]
+pub(super) struct EntriesIn {
+    pub(super) keys: StringsIn,
+    pub(super) values: StringsIn,
+    pub(super) more: bool,
+}
+
+/// Parameters of `init`, in every world.
 pub(super) type InitIn<'a> = (&'a str, Context<'a>);
 /// Result of `init` in the world `transform`.
 pub(super) type StepInitOut = (Result<DescriptionOut, ConfigError>,);
@@ -127,3 +252,13 @@ pub(super) type ProcessOut = (OutcomeOut,);
 pub(super) type WriteIn<'a> = (&'a str, BatchIn<'a>, &'a [u32]);
 /// Result of `write`.
 pub(super) type WriteOut = (Vec<RejectOut>,);
+/// Result of `init` in the world `stateful-transform`.
+pub(super) type StatefulInitOut = (Result<StatefulDescriptionOut, ConfigError>,);
+/// Parameters of `process` there.
+pub(super) type StatefulProcessIn<'a> = (u32, BatchIn<'a>, &'a [i64]);
+/// Result of `process` there.
+pub(super) type StatefulProcessOut = (StatefulOutcomeOut,);
+/// Parameters of `advance`.
+pub(super) type AdvanceIn = (Option<i64>, i64);
+/// Result of `advance`.
+pub(super) type AdvanceOut = (AdvancedOut,);

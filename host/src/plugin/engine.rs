@@ -21,6 +21,7 @@ use super::bundle::Bundle;
 use super::cache::Cache;
 use super::limits::{CALL_STACK_BYTES, PARTS_MAX, STACK_BYTES_MAX, State, TABLE_ELEMENTS_MAX, TICK, Ticks, link_log};
 use super::load::{Compiled, LoadError, Plugin, Problem, check_kind};
+use super::tables;
 
 /// Instances of plugins that may run at once: (step, partition) pairs. Costs address space, not memory.
 pub const INSTANCES_MAX: u32 = 1_000;
@@ -100,6 +101,7 @@ impl Engine {
         let wasmtime = wasmtime::Engine::new(&settings()).map_err(failed)?;
         let mut linker = Linker::new(&wasmtime);
         link_log(&mut linker).map_err(failed)?;
+        tables::link(&mut linker).map_err(failed)?;
         let ticks = Ticks::default();
         let ticker = start_ticker(wasmtime.clone(), ticks.clone())?;
         let cache = cache_dir.map(|directory| Cache::new(directory, settings_hash(&wasmtime)));

@@ -7,18 +7,20 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use wasmtime::component::{ComponentNamedList, Lift, Lower, TypedFunc};
+use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Lift, Lower, TypedFunc};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 
+use super::bindings::{AdvanceIn, AdvanceOut, StatefulInitOut, StatefulProcessIn, StatefulProcessOut};
 use super::bindings::{BatchIn, ConfigError, Context, DeliveryInitOut, InitIn, ProcessIn, ProcessOut, StepInitOut};
 use super::bindings::{WriteIn, WriteOut};
 use super::engine::{Engine, INSTANCES_MAX};
 use super::limits::{Log, State, cut, on_tick, one_line};
 use super::load::Compiled;
 use super::validate;
-use super::{Description, Factory, Failure, Instance, Outcome, StartError};
+use super::{Advanced, Description, Factory, Failure, Given, Instance, Outcome, StartError};
 use crate::config::StepLimits;
-use crate::record::{Batch, Partition, Reject};
+use crate::record::{Batch, Partition, Reject, Timestamp};
+use crate::state::Tables;
 
 /// Where a plugin is being used.
 #[derive(Debug, Clone)]
@@ -64,31 +66,23 @@ impl Setup {
         Setup { engine: engine.clone(), compiled, context, inputs, config, limits, log }
     }
 
-    /// Starts an instance and finds its two functions.
-    async fn start<I, W, R>(&self) -> Result<(Guest, Functions<I, W, R>), StartError>
-    where
-        I: ComponentNamedList + Lift,
-        W: ComponentNamedList + Lower,
-        R: ComponentNamedList + Lift,
-    {
+    /// Starts an instance, which is not configured yet.
+    async fn start(&self) -> Result<Guest, StartError> {
         let state = State::new(self.limits.memory_bytes_max, self.log.clone());
         let mut store = Store::new(self.engine.wasmtime(), state);
         store.limiter(|state| &mut state.budget);
         store.epoch_deadline_callback(on_tick);
         store.set_hostcall_fuel(self.limits.output_bytes_max);
-        let mut guest = Guest { store, limits: self.limits.clone(), is_spent: false };
+        let mut guest = Guest { store, instance: None, limits: self.limits.clone(), is_spent: false };
         guest.begin();
-        let instance = match self.compiled.pre.instantiate_async(&mut guest.store).await {
-            Ok(instance) => instance,
+        match self.compiled.pre.instantiate_async(&mut guest.store).await {
+            Ok(instance) => guest.instance = Some(instance),
             Err(error) if error.is::<PoolConcurrencyLimitError>() => {
                 return Err(StartError::Full { max: INSTANCES_MAX });
             }
             Err(error) => return Err(guest.failure_of_start(&error).into()),
-        };
-        let typed = |error: wasmtime::Error| StartError::Failed(Failure::Answer(format!("{error:#}")));
-        let init = instance.get_typed_func(&mut guest.store, self.compiled.init).map_err(typed)?;
-        let work = instance.get_typed_func(&mut guest.store, self.compiled.work).map_err(typed)?;
-        Ok((guest, Functions { init, work }))
+        }
+        Ok(guest)
     }
 
     /// The parameters of `init`.
@@ -98,20 +92,41 @@ impl Setup {
     }
 }
 
-struct Functions<I, W, R> {
-    init: TypedFunc<InitIn<'static>, I>,
-    work: TypedFunc<W, R>,
-}
-
 /// A running guest and what its calls may use.
 struct Guest {
     store: Store<State>,
+    instance: Option<wasmtime::component::Instance>,
     limits: StepLimits,
     /// A call failed, or was abandoned while it ran.
     is_spent: bool,
 }
 
 impl Guest {
+    /// One of its functions. Their types were checked when the plugin was loaded.
+    fn function<P, R>(&mut self, index: Option<ComponentExportIndex>) -> Result<TypedFunc<P, R>, StartError>
+    where
+        P: ComponentNamedList + Lower,
+        R: ComponentNamedList + Lift,
+    {
+        let missing = |detail: String| StartError::Failed(Failure::Answer(detail));
+        let (Some(instance), Some(index)) = (self.instance, index) else {
+            return Err(missing("a function of its world is missing".into()));
+        };
+        instance.get_typed_func(&mut self.store, index).map_err(|error| missing(format!("{error:#}")))
+    }
+
+    /// Calls a function that may use the tables.
+    async fn call_with<P, R>(&mut self, tables: &mut Tables, function: TypedFunc<P, R>, params: P) -> Result<R, Failure>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        R: ComponentNamedList + Lift + Send + Sync + 'static,
+    {
+        std::mem::swap(tables, &mut self.store.data_mut().tables);
+        let answer = self.call(function, params).await;
+        std::mem::swap(tables, &mut self.store.data_mut().tables);
+        answer
+    }
+
     /// Calls a function. On an error, and where the future is dropped before it is done, the guest is spent.
     async fn call<P, R>(&mut self, function: TypedFunc<P, R>, params: P) -> Result<R, Failure>
     where
@@ -211,10 +226,13 @@ impl TransformFactory {
 
     /// Starts an instance, as [`Factory::start`] does, with its own type.
     pub async fn start_transform(&self) -> Result<(TransformInstance, Description), StartError> {
-        let (mut guest, functions) = self.0.start::<StepInitOut, ProcessIn<'static>, ProcessOut>().await?;
-        let (described,) = guest.call(functions.init, self.0.init()).await?;
-        let description = validate::description(described.map_err(config_error)?.ports)?;
-        Ok((TransformInstance { guest, process: functions.work, ports: description.ports.len() }, description))
+        let mut guest = self.0.start().await?;
+        let init = guest.function::<InitIn<'_>, StepInitOut>(Some(self.0.compiled.init))?;
+        let (described,) = guest.call(init, self.0.init()).await?;
+        let ports = validate::ports(described.map_err(config_error)?.ports)?;
+        let process = guest.function(Some(self.0.compiled.work))?;
+        let instance = TransformInstance { guest, process, ports: ports.len() };
+        Ok((instance, Description { ports, tables: None }))
     }
 }
 
@@ -235,9 +253,62 @@ pub struct TransformInstance {
 
 #[async_trait]
 impl Instance for TransformInstance {
-    async fn process(&mut self, input: u32, batch: &Batch) -> Result<Outcome, Failure> {
-        let (raw,) = self.guest.call(self.process, (input, columns(batch))).await?;
-        self.guest.judged(validate::outcome(raw, batch, self.ports))
+    async fn process(&mut self, given: Given<'_>, _: &mut Tables) -> Result<Outcome, Failure> {
+        let (raw,) = self.guest.call(self.process, (given.input, columns(given.batch))).await?;
+        self.guest.judged(validate::outcome(raw, given.batch, self.ports))
+    }
+}
+
+/// Starts instances of a stateful transform for one step and partition.
+pub struct StatefulFactory(Setup);
+
+impl StatefulFactory {
+    pub(super) fn new(setup: Setup) -> Self {
+        StatefulFactory(setup)
+    }
+}
+
+#[async_trait]
+impl Factory for StatefulFactory {
+    async fn start(&self) -> Result<(Box<dyn Instance>, Description), StartError> {
+        let mut guest = self.0.start().await?;
+        let init = guest.function::<InitIn<'_>, StatefulInitOut>(Some(self.0.compiled.init))?;
+        let (described,) = guest.call(init, self.0.init()).await?;
+        let described = described.map_err(config_error)?;
+        let (ports, tables) = (validate::ports(described.ports)?, validate::tables(described.tables)?);
+        let process = guest.function(Some(self.0.compiled.work))?;
+        let advance = guest.function(self.0.compiled.advance)?;
+        let instance = StatefulInstance { guest, process, advance, ports: ports.len() };
+        Ok((Box::new(instance), Description { ports, tables: Some(tables) }))
+    }
+}
+
+/// A running stateful transform.
+struct StatefulInstance {
+    guest: Guest,
+    process: TypedFunc<StatefulProcessIn<'static>, StatefulProcessOut>,
+    advance: TypedFunc<AdvanceIn, AdvanceOut>,
+    ports: usize,
+}
+
+#[async_trait]
+impl Instance for StatefulInstance {
+    async fn process(&mut self, given: Given<'_>, tables: &mut Tables) -> Result<Outcome, Failure> {
+        let watermarks: Vec<i64> = given.watermarks.iter().map(|watermark| watermark.0).collect();
+        let params = (given.input, columns(given.batch), watermarks.as_slice());
+        let (raw,) = self.guest.call_with(tables, self.process, params).await?;
+        self.guest.judged(validate::stateful_outcome(raw, &given, self.ports))
+    }
+
+    async fn advance(
+        &mut self,
+        watermark: Option<Timestamp>,
+        clock: Timestamp,
+        tables: &mut Tables,
+    ) -> Result<Advanced, Failure> {
+        let params = (watermark.map(|watermark| watermark.0), clock.0);
+        let (raw,) = self.guest.call_with(tables, self.advance, params).await?;
+        self.guest.judged(validate::advanced(raw, watermark, self.ports))
     }
 }
 
@@ -256,10 +327,12 @@ impl SinkFactory {
 
     /// A fresh instance, configured.
     pub async fn start(&self) -> Result<SinkInstance, StartError> {
-        let (mut guest, functions) = self.0.start::<DeliveryInitOut, WriteIn<'static>, WriteOut>().await?;
-        let (configured,) = guest.call(functions.init, self.0.init()).await?;
+        let mut guest = self.0.start().await?;
+        let init = guest.function::<InitIn<'_>, DeliveryInitOut>(Some(self.0.compiled.init))?;
+        let (configured,) = guest.call(init, self.0.init()).await?;
         configured.map_err(config_error)?;
-        Ok(SinkInstance { guest, write: functions.work })
+        let write = guest.function(Some(self.0.compiled.work))?;
+        Ok(SinkInstance { guest, write })
     }
 }
 

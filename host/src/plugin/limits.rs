@@ -13,6 +13,7 @@ use wasmtime::{ResourceLimiter, Result, StoreContextMut, UpdateDeadline};
 use super::bindings::{LOG, Level};
 use crate::metrics::Counter;
 use crate::record::Partition;
+use crate::state::Tables;
 
 /// How often a running guest is interrupted: it yields to other tasks, and its time is checked.
 pub(super) const TICK: Duration = Duration::from_millis(10);
@@ -46,12 +47,14 @@ impl Ticks {
 /// What an instance's store holds for the host.
 pub(super) struct State {
     pub(super) budget: Budget,
+    /// The keyed state, while a call may use it.
+    pub(super) tables: Tables,
     log: Log,
 }
 
 impl State {
     pub(super) fn new(memory_bytes_max: usize, log: Log) -> Self {
-        State { budget: Budget::new(memory_bytes_max), log }
+        State { budget: Budget::new(memory_bytes_max), tables: Tables::default(), log }
     }
 }
 

@@ -7,10 +7,12 @@ use serde::Serialize;
 use wasmtime::component::types::{ComponentFunc, ComponentInstance, ComponentItem};
 use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Linker, Lower};
 
-use super::bindings::{DELIVERY, LOG, STEP, TYPES};
+use super::Factory;
+use super::bindings::{AdvanceIn, AdvanceOut, StatefulInitOut, StatefulProcessIn, StatefulProcessOut};
+use super::bindings::{DELIVERY, LOG, STATE, STATEFUL_STEP, STEP, TYPES};
 use super::bindings::{DeliveryInitOut, InitIn, ProcessIn, ProcessOut, StepInitOut, WriteIn, WriteOut};
 use super::engine::Engine;
-use super::instance::{Setup, SinkFactory, StepContext, TransformFactory};
+use super::instance::{Setup, SinkFactory, StatefulFactory, StepContext, TransformFactory};
 use super::limits::{State, cut};
 use crate::config::StepLimits;
 
@@ -20,14 +22,24 @@ use crate::config::StepLimits;
 pub enum World {
     /// It turns records into records: a step.
     Transform,
+    /// It turns records into records and remembers: a step with state.
+    StatefulTransform,
     /// It delivers records: a sink.
     Sink,
+}
+
+impl World {
+    /// Whether it can be a step of a pipeline.
+    pub fn is_step(self) -> bool {
+        matches!(self, World::Transform | World::StatefulTransform)
+    }
 }
 
 impl std::fmt::Display for World {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             World::Transform => "transform",
+            World::StatefulTransform => "stateful transform",
             World::Sink => "sink",
         })
     }
@@ -60,7 +72,7 @@ pub enum Problem {
     Invalid(String),
     /// A component for something else.
     #[error(
-        "it has no world of Weir: expected the export {STEP} (a step) or {DELIVERY} (a sink), found {}",
+        "it has no world of Weir: expected the export {STEP} or {STATEFUL_STEP} (a step) or {DELIVERY} (a sink), found {}",
         list(exports)
     )]
     NoWorld {
@@ -77,8 +89,10 @@ pub enum Problem {
         /// What is expected.
         expected: &'static str,
     },
-    /// Both a step and a sink.
-    #[error("it exports both {STEP} (a step) and {DELIVERY} (a sink): make two plugins of it")]
+    /// Several of them.
+    #[error(
+        "it exports more than one of {STEP}, {STATEFUL_STEP} (steps) and {DELIVERY} (a sink): make two plugins of it"
+    )]
     TwoWorlds,
     /// It wants what it was not granted.
     #[error("it imports {}, which it was not granted{}", list(imports), advice(imports))]
@@ -119,6 +133,8 @@ fn advice(imports: &[String]) -> &'static str {
     let wants = |prefix: &str| imports.iter().any(|name| name.starts_with(prefix));
     if wants("wasi:") {
         ": plugins reach no files, sockets, environment or clock of the host; build it for wasm32-unknown-unknown"
+    } else if wants("weir:plugin/state@") {
+        ": keyed state is for plugins of the world stateful-transform"
     } else if wants("weir:plugin/") {
         ": this version of Weir does not have it; build the plugin with the SDK of this version"
     } else {
@@ -154,25 +170,31 @@ impl Names {
     /// The world that the exports make.
     pub(super) fn world(&self) -> Result<World, Problem> {
         let exports = |name: &str| self.exports.iter().any(|export| export == name);
-        match (exports(STEP), exports(DELIVERY)) {
-            (true, true) => Err(Problem::TwoWorlds),
-            (true, false) => Ok(World::Transform),
-            (false, true) => Ok(World::Sink),
-            (false, false) => Err(self.other_version().unwrap_or(Problem::NoWorld { exports: self.exports.clone() })),
+        let worlds = [(STEP, World::Transform), (STATEFUL_STEP, World::StatefulTransform), (DELIVERY, World::Sink)];
+        let mut found = worlds.into_iter().filter(|(export, _)| exports(export)).map(|(_, world)| world);
+        match (found.next(), found.next()) {
+            (Some(world), None) => Ok(world),
+            (Some(_), Some(_)) => Err(Problem::TwoWorlds),
+            (None, _) => Err(self.other_version().unwrap_or(Problem::NoWorld { exports: self.exports.clone() })),
         }
     }
 
     fn other_version(&self) -> Option<Problem> {
         let interface = |name: &'static str| name.split_once('@').map_or(name, |(interface, _)| interface);
-        [STEP, DELIVERY].into_iter().find_map(|expected| {
+        [STEP, STATEFUL_STEP, DELIVERY].into_iter().find_map(|expected| {
             let found = self.exports.iter().find(|name| name.split('@').next() == Some(interface(expected)))?;
             Some(Problem::Version { found: found.clone(), expected })
         })
     }
 
-    /// Refuses what no plugin is granted.
-    pub(super) fn granted(&self) -> Result<(), Problem> {
-        let wanted = self.imports.iter().filter(|name| ![LOG, TYPES].contains(&name.as_str()));
+    /// Refuses what no plugin of its world is granted.
+    pub(super) fn granted(&self, world: World) -> Result<(), Problem> {
+        let is_granted = |name: &str| match name {
+            LOG | TYPES => true,
+            STATE => world == World::StatefulTransform,
+            _ => false,
+        };
+        let wanted = self.imports.iter().filter(|name| !is_granted(name));
         let imports: Vec<String> = wanted.cloned().collect();
         if imports.is_empty() { Ok(()) } else { Err(Problem::NotGranted { imports }) }
     }
@@ -185,6 +207,8 @@ pub(super) struct Compiled {
     pub(super) init: ComponentExportIndex,
     /// `process` of a transform, `write` of a sink.
     pub(super) work: ComponentExportIndex,
+    /// `advance` of a stateful transform.
+    pub(super) advance: Option<ComponentExportIndex>,
     pub(super) is_precompiled: bool,
     names: Names,
     hash: Hash,
@@ -202,23 +226,31 @@ impl Compiled {
     ) -> Result<Self, Problem> {
         let names = Names::of(engine, &component);
         let world = names.world()?;
-        names.granted()?;
+        names.granted(world)?;
         let exported = Exported { engine, component: &component };
         let (init, work) = match world {
             World::Transform => (
                 exported.function::<InitIn<'_>, StepInitOut>(STEP, "init")?,
                 exported.function::<ProcessIn<'_>, ProcessOut>(STEP, "process")?,
             ),
+            World::StatefulTransform => (
+                exported.function::<InitIn<'_>, StatefulInitOut>(STATEFUL_STEP, "init")?,
+                exported.function::<StatefulProcessIn<'_>, StatefulProcessOut>(STATEFUL_STEP, "process")?,
+            ),
             World::Sink => (
                 exported.function::<InitIn<'_>, DeliveryInitOut>(DELIVERY, "init")?,
                 exported.function::<WriteIn<'_>, WriteOut>(DELIVERY, "write")?,
             ),
         };
+        let advance = match world {
+            World::StatefulTransform => Some(exported.function::<AdvanceIn, AdvanceOut>(STATEFUL_STEP, "advance")?),
+            World::Transform | World::Sink => None,
+        };
         let pre = linker.instantiate_pre(&component).map_err(|error| Problem::Type {
-            function: LOG.to_owned(),
+            function: names.imports.join(", "),
             detail: cut(&format!("{error:#}")).to_owned(),
         })?;
-        Ok(Compiled { pre, world, init, work, is_precompiled: false, names, hash, size })
+        Ok(Compiled { pre, world, init, work, advance, is_precompiled: false, names, hash, size })
     }
 }
 
@@ -299,7 +331,7 @@ impl Plugin {
         self.compiled.is_precompiled
     }
 
-    /// Uses it as a step. Fails with [`Problem::WrongWorld`] where it is no transform.
+    /// Uses it as a transform without state. Fails with [`Problem::WrongWorld`] where it is none.
     pub fn transform(
         &self,
         context: StepContext,
@@ -307,6 +339,21 @@ impl Plugin {
         limits: StepLimits,
     ) -> Result<TransformFactory, LoadError> {
         Ok(TransformFactory::new(self.set_up(World::Transform, context, config, limits)?))
+    }
+
+    /// Uses it as a step, with state or without. Fails with [`Problem::WrongWorld`] where it is none.
+    pub fn step(
+        &self,
+        context: StepContext,
+        config: serde_json::Value,
+        limits: StepLimits,
+    ) -> Result<Arc<dyn Factory>, LoadError> {
+        Ok(match self.world() {
+            World::StatefulTransform => {
+                Arc::new(StatefulFactory::new(self.set_up(World::StatefulTransform, context, config, limits)?))
+            }
+            World::Transform | World::Sink => Arc::new(self.transform(context, config, limits)?),
+        })
     }
 
     /// Uses it as a sink. Fails with [`Problem::WrongWorld`] where it is none.

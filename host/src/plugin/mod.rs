@@ -16,6 +16,7 @@ pub mod step;
 mod bindings;
 mod cache;
 mod limits;
+mod tables;
 mod validate;
 
 use async_trait::async_trait;
@@ -25,7 +26,8 @@ pub use engine::Engine;
 pub use instance::StepContext;
 pub use load::{LoadError, Plugin, World};
 
-use crate::record::{Batch, Reject};
+use crate::record::{Batch, Reject, Timestamp};
+use crate::state::{TableSpec, Tables};
 
 /// What became of a batch; checked, so indices and columns hold what the WIT promises.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,39 @@ pub struct Outcome {
     pub answer: Answer,
     /// What could not be dealt with, by strictly ascending index.
     pub rejects: Vec<Reject>,
+    /// How many records came too late to count.
+    pub late: u32,
+    /// When the plugin wants to be called though no record comes.
+    pub alarms: Alarms,
+}
+
+impl Outcome {
+    /// Of a plugin that knows nothing of time.
+    pub fn of(answer: Answer, rejects: Vec<Reject>) -> Self {
+        Outcome { answer, rejects, late: 0, alarms: Alarms::default() }
+    }
+}
+
+/// When a plugin wants to be called though no record comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Alarms {
+    /// As soon as the watermark has reached this event time.
+    pub event_time: Option<Timestamp>,
+    /// At this time of the clock.
+    pub clock_time: Option<Timestamp>,
+}
+
+/// What a plugin made of the passing of time; checked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Advanced {
+    /// The records. Their offsets are still to be set.
+    pub records: Batch,
+    /// For each what brought it about: the place of an event time in `fired`, or their number for the clock.
+    pub origin: Vec<u32>,
+    /// The event times, ascending.
+    pub fired: Vec<Timestamp>,
+    /// When the plugin wants to be called again.
+    pub alarms: Alarms,
 }
 
 /// The records that go on. See `wit/step.wit`.
@@ -47,8 +82,10 @@ pub enum Answer {
     Replaced {
         /// The new records.
         records: Batch,
-        /// For each, its origin.
+        /// For each, its origin: a record, or the batch's length and more for the event time that fired.
         origin: Vec<u32>,
+        /// The event times that brought about records, ascending.
+        fired: Vec<Timestamp>,
     },
 }
 
@@ -57,6 +94,8 @@ pub enum Answer {
 pub struct Description {
     /// The names of its ports beside the main one: the first has number 1.
     pub ports: Vec<String>,
+    /// Its tables, where it has keyed state; `None`: it has none, and need not be told of time.
+    pub tables: Option<Vec<TableSpec>>,
 }
 
 /// Why a call into a plugin failed. The instance is done for; nothing of the call remains.
@@ -112,11 +151,33 @@ pub enum StartError {
     },
 }
 
+/// A batch as a step is given it.
+#[derive(Debug, Clone, Copy)]
+pub struct Given<'a> {
+    /// Which of the pipeline's inputs it is from, counted as in `from`.
+    pub input: u32,
+    /// The records.
+    pub batch: &'a Batch,
+    /// For each what the watermark is once it has come. Empty where no step of the chain asks for it.
+    pub watermarks: &'a [Timestamp],
+}
+
 /// A running plugin of one step and one partition.
 #[async_trait]
 pub trait Instance: Send {
-    /// Runs a batch from an input (counted as in `from`).
-    async fn process(&mut self, input: u32, batch: &Batch) -> Result<Outcome, Failure>;
+    /// Runs a batch. What it writes to the tables is undone by the caller where it fails.
+    async fn process(&mut self, given: Given<'_>, tables: &mut Tables) -> Result<Outcome, Failure>;
+
+    /// Lets time pass. Called only where the plugin has tables.
+    async fn advance(
+        &mut self,
+        watermark: Option<Timestamp>,
+        clock: Timestamp,
+        tables: &mut Tables,
+    ) -> Result<Advanced, Failure> {
+        let _ = (watermark, clock, tables);
+        Ok(Advanced::default())
+    }
 }
 
 /// Starts instances of one step, for one partition.

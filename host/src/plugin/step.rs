@@ -9,13 +9,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bisect::Bisection;
-use super::{Answer, Description, Factory, Failure, Instance, Outcome, StartError};
-use crate::record::{Batch, Reject};
+use super::{Advanced, Alarms, Answer, Description, Factory, Failure, Given, Instance, Outcome, StartError};
+use crate::record::{Batch, Record, Reject, Timestamp};
+use crate::state::{Home, Tables};
+use crate::store::{self, StateChange};
 
 /// The pause before a retriable reject is tried again; doubled each time.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// No pause is longer.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Why a step cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No fresh instance can be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Its state could not be read.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
 
 /// One step of one task.
 pub struct Step {
@@ -24,13 +37,23 @@ pub struct Step {
     instance: Option<Box<dyn Instance>>,
     description: Description,
     retries: u32,
+    tables: Tables,
+    alarms: Alarms,
 }
 
 impl Step {
-    /// Starts the step's first instance. A retriable reject will be tried again `retries` times.
-    pub async fn start(name: Arc<str>, factory: Arc<dyn Factory>, retries: u32) -> Result<Self, StartError> {
+    /// Starts the step's first instance. A retriable reject will be tried again `retries` times. Its tables, if it has any,
+    /// are at `home`.
+    pub async fn start(
+        name: Arc<str>,
+        factory: Arc<dyn Factory>,
+        retries: u32,
+        home: &Home,
+    ) -> Result<Self, StartError> {
         let (instance, description) = factory.start().await?;
-        Ok(Step { name, factory, instance: Some(instance), description, retries })
+        let tables = home.tables(&name, description.tables.as_deref().unwrap_or_default());
+        let alarms = Alarms::default();
+        Ok(Step { name, factory, instance: Some(instance), description, retries, tables, alarms })
     }
 
     /// Its name in the pipeline.
@@ -43,10 +66,35 @@ impl Step {
         &self.description
     }
 
+    /// Whether it has keyed state, and is to be told of time.
+    pub fn is_stateful(&self) -> bool {
+        self.description.tables.is_some()
+    }
+
+    /// When it wants to be called though no record comes.
+    pub fn alarms(&self) -> Alarms {
+        self.alarms
+    }
+
+    /// What was written to its tables since the last time, for the commit of what was run since.
+    pub fn take_changes(&mut self) -> Vec<StateChange> {
+        self.tables.take_changes()
+    }
+
+    /// The changes that were taken last were none, and there will be no commit of them.
+    pub fn nothing_to_commit(&mut self) {
+        self.tables.nothing_to_commit();
+    }
+
+    /// The oldest changes that were taken are committed.
+    pub fn committed(&mut self) {
+        self.tables.committed();
+    }
+
     /// Runs a batch. Every record of it goes on, was filtered, or is among the rejects, none of which is to be tried
-    /// again. Fails only where no fresh instance can be started.
-    pub async fn run(&mut self, input: u32, batch: &Batch) -> Result<Outcome, StartError> {
-        let mut outcome = self.run_or_bisect(input, batch).await?;
+    /// again.
+    pub async fn run(&mut self, given: Given<'_>) -> Result<Outcome, Error> {
+        let mut outcome = self.run_or_bisect(given).await?;
         let mut pause = RETRY_PAUSE;
         for _ in 0..self.retries {
             let again: Vec<u32> = outcome.rejects.iter().filter(|r| r.retriable).map(|r| r.index).collect();
@@ -55,49 +103,114 @@ impl Step {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RETRY_PAUSE_MAX);
-            let rest = settled_part(outcome, batch.len());
-            let retried = self.run_or_bisect(input, &batch.select(&again)).await?;
-            outcome = combine(batch, vec![rest, Part { places: again, outcome: retried }]);
+            let rest = settled_part(outcome, given.batch.len());
+            let retried = self.run_or_bisect(given.select(&again).given()).await?;
+            outcome = combine(given, vec![rest, Part { places: again, outcome: retried }]);
         }
+        self.alarms = outcome.alarms;
         Ok(outcome)
     }
 
-    async fn run_or_bisect(&mut self, input: u32, batch: &Batch) -> Result<Outcome, StartError> {
-        match self.call(input, batch).await? {
-            Ok(outcome) => Ok(outcome),
-            Err(failure) => {
-                tracing::warn!(step = %self.name, records = batch.len(), "{failure}; trying again in a fresh instance");
-                self.bisect(input, batch).await
-            }
-        }
-    }
-
-    async fn bisect(&mut self, input: u32, batch: &Batch) -> Result<Outcome, StartError> {
-        let mut search = Bisection::of(batch.len());
-        let mut parts = Vec::new();
-        while let Some(range) = search.next_try() {
-            let places: Vec<u32> = (range.start as u32..range.end as u32).collect();
-            match self.call(input, &batch.slice(range.clone())).await? {
-                Ok(outcome) => parts.push(Part { places, outcome }),
-                Err(failure) => {
-                    let culprit = search.failed(range);
-                    parts.extend(culprit.map(|_| Part { places, outcome: blame(&failure) }));
+    /// Lets time pass.
+    pub async fn advance(&mut self, watermark: Option<Timestamp>, clock: Timestamp) -> Result<Advanced, Error> {
+        let mut failure = None;
+        // Once more in a fresh instance: there is no record to blame.
+        for _ in 0..2 {
+            let mut instance = self.instance().await?;
+            match instance.advance(watermark, clock, &mut self.tables).await {
+                Ok(advanced) => {
+                    self.done(Some(instance))?;
+                    self.alarms = advanced.alarms;
+                    return Ok(advanced);
+                }
+                Err(failed) => {
+                    self.done(None)?;
+                    tracing::warn!(step = %self.name, "as time passed {failed}; trying again in a fresh instance");
+                    failure = Some(failed);
                 }
             }
         }
-        Ok(combine(batch, parts))
+        Err(failure.map_or_else(|| StartError::Failed(Failure::Trap(String::new())), StartError::Failed).into())
     }
 
-    async fn call(&mut self, input: u32, batch: &Batch) -> Result<Result<Outcome, Failure>, StartError> {
-        let mut instance = match self.instance.take() {
-            Some(instance) => instance,
-            None => self.factory.start().await?.0,
-        };
-        let result = instance.process(input, batch).await;
-        if result.is_ok() {
-            self.instance = Some(instance);
+    async fn run_or_bisect(&mut self, given: Given<'_>) -> Result<Outcome, Error> {
+        match self.call(given).await? {
+            Ok(outcome) => Ok(outcome),
+            Err(failure) => {
+                let records = given.batch.len();
+                tracing::warn!(step = %self.name, records, "{failure}; trying again in a fresh instance");
+                self.bisect(given).await
+            }
+        }
+    }
+
+    async fn bisect(&mut self, given: Given<'_>) -> Result<Outcome, Error> {
+        let mut search = Bisection::of(given.batch.len());
+        let mut parts = Vec::new();
+        while let Some(range) = search.next_try() {
+            let places: Vec<u32> = (range.start as u32..range.end as u32).collect();
+            match self.call(given.select(&places).given()).await? {
+                Ok(outcome) => parts.push(Part { places, outcome }),
+                Err(failure) => {
+                    let culprit = search.failed(range);
+                    let alarms = self.alarms;
+                    parts.extend(culprit.map(|_| Part { places, outcome: blame(&failure, alarms) }));
+                }
+            }
+        }
+        Ok(combine(given, parts))
+    }
+
+    async fn call(&mut self, given: Given<'_>) -> Result<Result<Outcome, Failure>, Error> {
+        let mut instance = self.instance().await?;
+        let result = instance.process(given, &mut self.tables).await;
+        self.done(result.is_ok().then_some(instance))?;
+        if let Ok(outcome) = &result {
+            self.alarms = outcome.alarms;
         }
         Ok(result)
+    }
+
+    async fn instance(&mut self) -> Result<Box<dyn Instance>, Error> {
+        if let Some(instance) = self.instance.take() {
+            return Ok(instance);
+        }
+        let (instance, description) = self.factory.start().await?;
+        if description != self.description {
+            let different = "it describes other ports or tables than when it was started first".into();
+            return Err(StartError::Failed(Failure::Answer(different)).into());
+        }
+        Ok(instance)
+    }
+
+    /// After a call: keeps what it wrote, and its instance, or undoes it.
+    fn done(&mut self, instance: Option<Box<dyn Instance>>) -> Result<(), Error> {
+        match instance {
+            Some(_) => self.tables.keep(),
+            None => self.tables.undo(),
+        }
+        self.instance = instance;
+        self.tables.take_error().map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+/// A part of what a step is given.
+struct Selected {
+    input: u32,
+    batch: Batch,
+    watermarks: Vec<Timestamp>,
+}
+
+impl Given<'_> {
+    fn select(&self, places: &[u32]) -> Selected {
+        let watermarks = places.iter().filter_map(|at| self.watermarks.get(*at as usize)).copied().collect();
+        Selected { input: self.input, batch: self.batch.select(places), watermarks }
+    }
+}
+
+impl Selected {
+    fn given(&self) -> Given<'_> {
+        Given { input: self.input, batch: &self.batch, watermarks: &self.watermarks }
     }
 }
 
@@ -107,9 +220,9 @@ struct Part {
     outcome: Outcome,
 }
 
-fn blame(failure: &Failure) -> Outcome {
+fn blame(failure: &Failure, alarms: Alarms) -> Outcome {
     let reject = Reject { index: 0, reason: failure.to_string(), retriable: false };
-    Outcome { answer: Answer::Unchanged, rejects: vec![reject] }
+    Outcome { answer: Answer::Unchanged, rejects: vec![reject], late: 0, alarms }
 }
 
 /// What is settled of an outcome: all of it but the retriable rejects.
@@ -121,21 +234,25 @@ fn settled_part(outcome: Outcome, len: usize) -> Part {
         answer => answer,
     };
     let rejects = outcome.rejects.into_iter().filter(|reject| !reject.retriable).collect();
-    Part { places, outcome: Outcome { answer, rejects } }
+    Part { places, outcome: Outcome { answer, rejects, ..outcome } }
 }
 
-/// Puts the outcomes of parts together as if the batch had been answered at once, in the order of its records.
-fn combine(batch: &Batch, parts: Vec<Part>) -> Outcome {
+/// Puts the outcomes of parts together as if the batch had been answered at once, in the order of its records. The last
+/// part is the one that was run last.
+fn combine(given: Given<'_>, parts: Vec<Part>) -> Outcome {
+    let batch = given.batch;
     let mut rejects: Vec<Reject> = parts.iter().flat_map(Part::rejects).collect();
     rejects.sort_by_key(|reject| reject.index);
+    let late = parts.iter().map(|part| part.outcome.late).fold(0, u32::saturating_add);
+    let alarms = parts.last().map(|part| part.outcome.alarms).unwrap_or_default();
     let answer = if parts.iter().any(|part| matches!(part.outcome.answer, Answer::Replaced { .. })) {
-        replace(batch, &parts)
+        replace(given, &parts)
     } else {
         let mut kept: Vec<u32> = parts.iter().flat_map(Part::kept).collect();
         kept.sort_unstable();
         if kept.len() + rejects.len() == batch.len() { Answer::Unchanged } else { Answer::Select(kept) }
     };
-    Outcome { answer, rejects }
+    Outcome { answer, rejects, late, alarms }
 }
 
 impl Part {
@@ -161,27 +278,51 @@ impl Part {
     }
 }
 
-fn replace(batch: &Batch, parts: &[Part]) -> Answer {
-    let mut rows = Vec::new();
+/// Where a record of a replacement stands: at a record of the batch, and what comes of a time before what comes of the
+/// record that brought it.
+type Place = (u32, Option<Timestamp>);
+
+fn replace(given: Given<'_>, parts: &[Part]) -> Answer {
+    let mut rows: Vec<(Place, Record<'_>)> = Vec::new();
     for part in parts {
         match &part.outcome.answer {
-            Answer::Replaced { records, origin } => {
-                rows.extend(origin.iter().zip(records.iter()).map(|(index, record)| (part.place(*index), record)));
+            Answer::Replaced { records, origin, fired } => {
+                let place = |from: &u32| match fired.get((*from as usize).wrapping_sub(part.places.len())) {
+                    Some(time) => (given.watermarks.partition_point(|watermark| watermark < time) as u32, Some(*time)),
+                    None => (part.place(*from), None),
+                };
+                rows.extend(origin.iter().map(place).zip(records.iter()));
             }
-            _ => rows.extend(part.kept().into_iter().filter_map(|at| Some((at, batch.get(at as usize)?)))),
+            _ => {
+                let kept = part.kept().into_iter();
+                rows.extend(kept.filter_map(|at| Some(((at, None), given.batch.get(at as usize)?))));
+            }
         }
     }
     // A stable sort: outputs of one record keep their order.
-    rows.sort_by_key(|(origin, _)| *origin);
-    let mut records = Batch::with_capacity(rows.len(), batch.columns().2.len());
-    rows.iter().for_each(|(_, record)| records.push(record));
-    Answer::Replaced { records, origin: rows.iter().map(|(origin, _)| *origin).collect() }
+    rows.sort_by_key(|((record, time), _)| (*record, time.is_none(), *time));
+    let mut records = Batch::with_capacity(rows.len(), given.batch.columns().2.len());
+    let (mut origin, mut fired) = (Vec::with_capacity(rows.len()), Vec::<Timestamp>::new());
+    for ((at, time), record) in &rows {
+        records.push(record);
+        origin.push(match time {
+            None => *at,
+            Some(time) => {
+                if fired.last() != Some(time) {
+                    fired.push(*time);
+                }
+                (given.batch.len() + fired.len() - 1) as u32
+            }
+        });
+    }
+    Answer::Replaced { records, origin, fired }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Offset, Record, Timestamp};
+    use crate::record::{Offset, Partition};
+    use crate::store::memory::MemoryStore;
     use async_trait::async_trait;
     use proptest::prelude::*;
     use std::sync::Mutex;
@@ -217,9 +358,9 @@ mod tests {
 
     #[async_trait]
     impl Instance for Scripted {
-        async fn process(&mut self, _input: u32, batch: &Batch) -> Result<Outcome, Failure> {
+        async fn process(&mut self, given: Given<'_>, _: &mut Tables) -> Result<Outcome, Failure> {
             let (mut kept, mut records, mut rejects) = (Vec::new(), Batch::default(), Vec::new());
-            for (index, record) in (0..).zip(batch.iter()) {
+            for (index, record) in (0..).zip(given.batch.iter()) {
                 match action(&record) {
                     Do::Trap => return Err(Failure::Trap("scripted".into())),
                     Do::Reject => rejects.push(Reject { index, reason: "no".into(), retriable: false }),
@@ -237,8 +378,8 @@ mod tests {
                     }
                 }
             }
-            let answer = if self.replaces { Answer::Replaced { records, origin: kept } } else { Answer::Select(kept) };
-            Ok(Outcome { answer, rejects })
+            let replaced = |origin| Answer::Replaced { records, origin, fired: Vec::new() };
+            Ok(Outcome::of(if self.replaces { replaced(kept) } else { Answer::Select(kept) }, rejects))
         }
     }
 
@@ -268,9 +409,11 @@ mod tests {
 
     async fn run(values: &[&str], replaces: bool, retries: u32) -> (Vec<(u64, String)>, Vec<u32>, u32) {
         let scripts = Arc::new(Scripts { replaces, ..Scripts::default() });
-        let mut step = Step::start("s".into(), scripts.clone(), retries).await.unwrap();
+        let home =
+            Home { store: Arc::new(MemoryStore::default()), pipeline: "p".into(), partition: Partition::default() };
+        let mut step = Step::start("s".into(), scripts.clone(), retries, &home).await.unwrap();
         let batch = batch(values);
-        let outcome = step.run(0, &batch).await.unwrap();
+        let outcome = step.run(Given { input: 0, batch: &batch, watermarks: &[] }).await.unwrap();
         let out = match outcome.answer {
             Answer::Unchanged => {
                 let rejected: BTreeSet<u32> = outcome.rejects.iter().map(|r| r.index).collect();

@@ -2,13 +2,17 @@
 //!
 //! Pure: no wasmtime, no I/O. Never panics, whatever a guest says, and costs no more than a look at each number.
 
-use super::bindings::{AnswerOut, OutcomeOut, RejectOut, Replacement};
+use super::bindings::{AdvancedOut, AlarmsOut, FormatOut, StatefulAnswerOut, StatefulOutcomeOut, StatefulReplacement};
+use super::bindings::{AnswerOut, BatchOut, OutcomeOut, RejectOut, Replacement, TableOut};
 use super::limits::cut;
-use super::{Answer, Description, Failure, Outcome};
-use crate::record::{Batch, Reject};
+use super::{Advanced, Alarms, Answer, Failure, Given, Outcome};
+use crate::record::{Batch, Reject, Timestamp};
+use crate::state::{Format, TableSpec};
 
 /// Ports that a plugin may have beside the main one: their numbers are 1 to 255.
 pub(super) const PORTS_MAX: usize = 255;
+/// Tables that a plugin may have.
+pub(super) const TABLES_MAX: usize = 64;
 
 /// Checks the answer to a batch, from a plugin with so many ports beside the main one.
 pub(super) fn outcome(raw: OutcomeOut, batch: &Batch, ports: usize) -> Result<Outcome, Failure> {
@@ -16,9 +20,51 @@ pub(super) fn outcome(raw: OutcomeOut, batch: &Batch, ports: usize) -> Result<Ou
     let answer = match raw.answer {
         AnswerOut::Unchanged => Answer::Unchanged,
         AnswerOut::Select(places) => select(places, batch.len(), &rejects)?,
-        AnswerOut::Replaced(replacement) => replaced(replacement, batch, ports, &rejects)?,
+        AnswerOut::Replaced(replacement) => replaced(replacement, batch, Vec::new(), ports, &rejects)?,
     };
-    Ok(Outcome { answer, rejects })
+    Ok(Outcome::of(answer, rejects))
+}
+
+/// Checks the answer of a stateful plugin to a batch.
+pub(super) fn stateful_outcome(raw: StatefulOutcomeOut, given: &Given<'_>, ports: usize) -> Result<Outcome, Failure> {
+    let rejects = rejects(raw.rejects, given.batch.len())?;
+    let answer = match raw.answer {
+        StatefulAnswerOut::Unchanged => Answer::Unchanged,
+        StatefulAnswerOut::Select(places) => select(places, given.batch.len(), &rejects)?,
+        StatefulAnswerOut::Replaced(StatefulReplacement { origin, fired, records }) => {
+            let fired = times(&fired, given.watermarks.last().copied())?;
+            replaced(Replacement { origin, records }, given.batch, fired, ports, &rejects)?
+        }
+    };
+    Ok(Outcome { answer, rejects, late: raw.late, alarms: alarms(raw.alarms) })
+}
+
+/// Checks what a plugin made of the passing of time.
+pub(super) fn advanced(raw: AdvancedOut, watermark: Option<Timestamp>, ports: usize) -> Result<Advanced, Failure> {
+    let fired = times(&raw.fired, watermark)?;
+    if let Some((at, from)) = raw.origin.iter().enumerate().find(|(_, from)| **from as usize > fired.len()) {
+        let count = fired.len();
+        return Err(broken(format!("origin[{at}] is time {from}, but {count} fired, and {count} is the clock")));
+    }
+    let records = records(raw.records, raw.origin.len(), ports)?;
+    Ok(Advanced { records, origin: raw.origin, fired, alarms: alarms(raw.alarms) })
+}
+
+fn alarms(raw: AlarmsOut) -> Alarms {
+    Alarms { event_time: raw.event_time.map(Timestamp), clock_time: raw.clock_time.map(Timestamp) }
+}
+
+fn times(fired: &[i64], watermark: Option<Timestamp>) -> Result<Vec<Timestamp>, Failure> {
+    if !fired.is_sorted() {
+        return Err(broken("the event times that fired must ascend".into()));
+    }
+    match (fired.last(), watermark) {
+        (Some(last), watermark) if watermark.is_none_or(|watermark| *last > watermark.0) => {
+            let watermark = watermark.map_or_else(|| "not there yet".into(), |watermark| watermark.0.to_string());
+            Err(broken(format!("event time {last} fired, but the watermark is {watermark}")))
+        }
+        _ => Ok(fired.iter().copied().map(Timestamp).collect()),
+    }
 }
 
 /// Checks the rejects of a batch with so many records.
@@ -27,8 +73,8 @@ pub(super) fn rejects(raw: Vec<RejectOut>, records: usize) -> Result<Vec<Reject>
     Ok(raw.into_iter().map(reject).collect())
 }
 
-/// Checks what a plugin says of itself.
-pub(super) fn description(ports: Vec<String>) -> Result<Description, Failure> {
+/// Checks the names of a plugin's ports.
+pub(super) fn ports(ports: Vec<String>) -> Result<Vec<String>, Failure> {
     if ports.len() > PORTS_MAX {
         return Err(broken(format!("{} ports are described, at most {PORTS_MAX} are allowed", ports.len())));
     }
@@ -40,7 +86,43 @@ pub(super) fn description(ports: Vec<String>) -> Result<Description, Failure> {
             return Err(broken(format!("two ports are named {port:?}")));
         }
     }
-    Ok(Description { ports })
+    Ok(ports)
+}
+
+/// Checks a plugin's tables.
+pub(super) fn tables(raw: Vec<TableOut>) -> Result<Vec<TableSpec>, Failure> {
+    if raw.len() > TABLES_MAX {
+        return Err(broken(format!("{} tables are described, at most {TABLES_MAX} are allowed", raw.len())));
+    }
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    for (at, TableOut { name, .. }) in raw.iter().enumerate() {
+        if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
+            let number = at + 1;
+            return Err(broken(format!(
+                "table {number} must have a name of 1 to 64 letters, digits, - and _, not {name:?}"
+            )));
+        }
+        if raw.iter().take(at).any(|other| other.name == *name) {
+            return Err(broken(format!("two tables are named {name:?}")));
+        }
+    }
+    let spec = |TableOut { name, key, value, ttl_ms }| TableSpec {
+        name: name.into(),
+        key: format_of(key),
+        value: format_of(value),
+        ttl_ms,
+    };
+    Ok(raw.into_iter().map(spec).collect())
+}
+
+fn format_of(raw: FormatOut) -> Format {
+    match raw {
+        FormatOut::Bytes => Format::Bytes,
+        FormatOut::Text => Format::Text,
+        FormatOut::Json => Format::Json,
+        FormatOut::Unsigned => Format::Unsigned,
+        FormatOut::Signed => Format::Signed,
+    }
 }
 
 fn broken(what: String) -> Failure {
@@ -83,31 +165,41 @@ fn select(places: Vec<u32>, records: usize, rejects: &[Reject]) -> Result<Answer
     Ok(Answer::Select(places))
 }
 
-fn replaced(raw: Replacement, batch: &Batch, ports: usize, rejects: &[Reject]) -> Result<Answer, Failure> {
+fn replaced(
+    raw: Replacement,
+    batch: &Batch,
+    fired: Vec<Timestamp>,
+    ports: usize,
+    rejects: &[Reject],
+) -> Result<Answer, Failure> {
     let Replacement { origin, records: mut columns } = raw;
-    if origin.len().checked_mul(2) != Some(columns.meta.len()) {
-        let meta = columns.meta.len();
-        return Err(broken(format!(
-            "origin names {} records, but meta has {meta} numbers: expected 2 each",
-            origin.len()
-        )));
-    }
-    check_origins(&origin, batch.len(), rejects)?;
+    check_origins(&origin, batch.len(), fired.len(), rejects)?;
     let offsets = batch.columns().1.as_chunks::<2>().0;
     for (row, from) in columns.meta.as_chunks_mut::<2>().0.iter_mut().zip(&origin) {
-        // Every origin was checked, so there always is one.
+        // What comes of a time gets its offset from whoever knows at which record that was.
         row[0] = offsets.get(*from as usize).map_or(0, |[offset, _]| *offset);
+    }
+    let records = records(columns, origin.len(), ports)?;
+    Ok(Answer::Replaced { records, origin, fired })
+}
+
+/// Checks columns of so many records.
+fn records(columns: BatchOut, count: usize, ports: usize) -> Result<Batch, Failure> {
+    if count.checked_mul(2) != Some(columns.meta.len()) {
+        let meta = columns.meta.len();
+        return Err(broken(format!("origin names {count} records, but meta has {meta} numbers: expected 2 each")));
     }
     let records = Batch::from_columns(columns.index, columns.meta, columns.data)
         .map_err(|invalid| broken(format!("replaced: {invalid}")))?;
     check_ports(&records, ports)?;
-    Ok(Answer::Replaced { records, origin })
+    Ok(records)
 }
 
-fn check_origins(origin: &[u32], records: usize, rejects: &[Reject]) -> Result<(), Failure> {
+fn check_origins(origin: &[u32], records: usize, fired: usize, rejects: &[Reject]) -> Result<(), Failure> {
     for (at, from) in origin.iter().enumerate() {
-        if *from as usize >= records {
-            return Err(broken(format!("origin[{at}] is record {from}, but the batch has {records} records")));
+        if *from as usize >= records + fired {
+            let times = if fired > 0 { format!(" and {fired} times fired") } else { String::new() };
+            return Err(broken(format!("origin[{at}] is record {from}, but the batch has {records} records{times}")));
         }
         if !rejects.is_empty() && rejects.binary_search_by_key(from, |reject| reject.index).is_ok() {
             return Err(broken(format!("origin[{at}] is record {from}, which is rejected")));
@@ -132,9 +224,8 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    use super::super::bindings::BatchOut;
     use super::*;
-    use crate::record::{Offset, Record, Timestamp};
+    use crate::record::{Offset, Record};
 
     const PORTS: usize = 2;
 
@@ -218,7 +309,7 @@ mod tests {
             Answer::Select(places) => {
                 assert!(is_ascending(places) && places.iter().all(|place| *place < n && !rejected.contains(place)));
             }
-            Answer::Replaced { records, origin } => {
+            Answer::Replaced { records, origin, .. } => {
                 assert_eq!(records.len(), origin.len());
                 assert!(origin.iter().all(|place| *place < n && !rejected.contains(place)));
                 for (record, from) in records.iter().zip(origin) {
@@ -262,11 +353,11 @@ mod tests {
         }
 
         #[test]
-        fn descriptions_are_refused_or_usable(ports in vec(".{0,3}", 0..300)) {
-            if let Ok(description) = description(ports) {
-                prop_assert!(description.ports.len() <= PORTS_MAX);
-                let names: BTreeSet<&String> = description.ports.iter().collect();
-                prop_assert!(names.len() == description.ports.len() && !names.contains(&String::new()));
+        fn descriptions_are_refused_or_usable(names in vec(".{0,3}", 0..300)) {
+            if let Ok(ports) = ports(names) {
+                prop_assert!(ports.len() <= PORTS_MAX);
+                let names: BTreeSet<&String> = ports.iter().collect();
+                prop_assert!(names.len() == ports.len() && !names.contains(&String::new()));
             }
         }
     }

@@ -10,8 +10,9 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 use weir::config::StepLimits;
 use weir::plugin::instance::TransformFactory;
-use weir::plugin::{Engine, Plugin, StepContext};
+use weir::plugin::{Engine, Failure, Given, Instance, Outcome, Plugin, StepContext};
 use weir::record::{Batch, Offset, Partition, Record, Timestamp};
+use weir::state::Tables;
 
 pub use crate::text::{Text, answering};
 
@@ -111,3 +112,13 @@ pub fn resident_bytes() -> usize {
     let pages: usize = statm.split_whitespace().nth(1).expect("a second number").parse().expect("a number");
     pages * 4096
 }
+
+/// Runs a batch from the first input, for a plugin that has no state.
+#[async_trait::async_trait]
+pub trait Runs: Instance {
+    async fn run(&mut self, batch: &Batch) -> Result<Outcome, Failure> {
+        self.process(Given { input: 0, batch, watermarks: &[] }, &mut Tables::default()).await
+    }
+}
+
+impl<T: Instance + ?Sized> Runs for T {}

@@ -8,9 +8,12 @@ use serde_json::{Value, json};
 use weir::config::StepLimits;
 use weir::plugin::instance::TransformFactory;
 use weir::plugin::step::Step;
-use weir::plugin::{Answer, Factory, Failure, Instance as _, StartError};
+use weir::plugin::{Answer, Factory, Failure, Given, StartError};
+use weir::record::Partition;
+use weir::state::Home;
+use weir::store::memory::MemoryStore;
 
-use crate::guests::{self, batch, hurried, limits, resident_bytes};
+use crate::guests::{self, Runs as _, batch, hurried, limits, resident_bytes};
 
 const RECORDS: [&str; 3] = ["good", "bad", "good"];
 
@@ -22,16 +25,16 @@ async fn hostile(config: Value) -> TransformFactory {
 /// How a deed ends; in a second instance as in the first, and with a well-behaved one that works before and after.
 async fn failure(config: Value) -> Failure {
     let (mut bystander, _) = hostile(json!({"do": "copy-all"})).await.start_transform().await.unwrap();
-    let good = bystander.process(0, &batch(&RECORDS)).await.unwrap();
+    let good = bystander.run(&batch(&RECORDS)).await.unwrap();
     let factory = hostile(config).await;
     let mut failures = Vec::new();
     for _ in 0..2 {
         let (mut instance, _) = factory.start_transform().await.unwrap();
-        failures.push(instance.process(0, &batch(&RECORDS)).await.expect_err("must fail"));
-        let again = instance.process(0, &batch(&RECORDS)).await;
+        failures.push(instance.run(&batch(&RECORDS)).await.expect_err("must fail"));
+        let again = instance.run(&batch(&RECORDS)).await;
         assert!(matches!(again, Err(Failure::Trap(_))), "a failed instance ran on: {again:?}");
     }
-    assert_eq!(bystander.process(0, &batch(&RECORDS)).await, Ok(good));
+    assert_eq!(bystander.run(&batch(&RECORDS)).await, Ok(good));
     assert_eq!(failures[0], failures[1]);
     failures.remove(0)
 }
@@ -51,13 +54,13 @@ async fn the_guest_can_behave_too() {
     let expected = [
         ("nothing", Answer::Unchanged),
         ("select-all", Answer::Select(vec![0, 1, 2])),
-        ("copy-all", Answer::Replaced { records: batch(&RECORDS), origin: vec![0, 1, 2] }),
+        ("copy-all", Answer::Replaced { records: batch(&RECORDS), origin: vec![0, 1, 2], fired: vec![] }),
         ("grow-and-recover", Answer::Unchanged),
     ];
     for (deed, answer) in expected {
         let (mut instance, _) = hostile(json!({"do": deed})).await.start_transform().await.unwrap();
         for _ in 0..3 {
-            assert_eq!(instance.process(0, &batch(&RECORDS)).await.unwrap().answer, answer, "{deed}");
+            assert_eq!(instance.run(&batch(&RECORDS)).await.unwrap().answer, answer, "{deed}");
         }
     }
 }
@@ -75,7 +78,7 @@ async fn an_endless_loop_ends_and_lets_others_work() {
     });
     let (mut instance, _) = hostile(json!({"do": "loop"})).await.start_transform().await.unwrap();
     let begun = (Instant::now(), others.load(Ordering::Relaxed));
-    let result = instance.process(0, &batch(&RECORDS)).await;
+    let result = instance.run(&batch(&RECORDS)).await;
     let turns = others.load(Ordering::Relaxed) - begun.1;
     other.abort();
     assert_eq!(result, Err(Failure::Time { limit_ms: 200 }));
@@ -88,9 +91,9 @@ async fn an_endless_loop_ends_and_lets_others_work() {
 async fn a_call_that_is_abandoned_spends_the_instance() {
     let (mut instance, _) = hostile(json!({"do": "loop"})).await.start_transform().await.unwrap();
     let batch = batch(&RECORDS);
-    let abandoned = tokio::time::timeout(Duration::from_millis(30), instance.process(0, &batch)).await;
+    let abandoned = tokio::time::timeout(Duration::from_millis(30), instance.run(&batch)).await;
     assert!(abandoned.is_err());
-    assert!(matches!(instance.process(0, &batch).await, Err(Failure::Trap(_))));
+    assert!(matches!(instance.run(&batch).await, Err(Failure::Trap(_))));
 }
 
 #[tokio::test]
@@ -138,7 +141,7 @@ async fn too_large_an_answer_is_not_read() {
     assert!(resident_bytes().saturating_sub(before) < 64 << 20);
     let (mut instance, _) =
         hostile(json!({"do": "huge-output", "bytes": 300_000})).await.start_transform().await.unwrap();
-    match instance.process(0, &batch(&RECORDS)).await.unwrap().answer {
+    match instance.run(&batch(&RECORDS)).await.unwrap().answer {
         Answer::Replaced { records, .. } => assert_eq!(records.columns().2.len(), 900_000),
         other => panic!("{other:?}"),
     }
@@ -148,7 +151,7 @@ async fn too_large_an_answer_is_not_read() {
 async fn long_reasons_are_cut() {
     let (mut instance, _) =
         hostile(json!({"do": "huge-reasons", "bytes": 100_000})).await.start_transform().await.unwrap();
-    let rejects = instance.process(0, &batch(&RECORDS)).await.unwrap().rejects;
+    let rejects = instance.run(&batch(&RECORDS)).await.unwrap().rejects;
     assert_eq!(rejects.iter().map(|reject| reject.reason.len()).collect::<Vec<_>>(), [4096; 3]);
     assert!(rejects.iter().all(|reject| reject.reason.capacity() < 10_000), "the whole text is kept");
 }
@@ -181,14 +184,15 @@ async fn a_wrong_configuration_is_told_apart_from_a_failure() {
 }
 
 async fn step(config: Value) -> Step {
-    Step::start("step".into(), Arc::new(hostile(config).await), 0).await.unwrap()
+    let home = Home { store: Arc::new(MemoryStore::default()), pipeline: "test".into(), partition: Partition(0) };
+    Step::start("step".into(), Arc::new(hostile(config).await), 0, &home).await.unwrap()
 }
 
 #[tokio::test]
 async fn the_record_that_traps_is_found_and_the_others_go_on() {
     let mut step = step(json!({"do": "trap-on", "value": "bad"})).await;
     for _ in 0..2 {
-        let outcome = step.run(0, &batch(&RECORDS)).await.unwrap();
+        let outcome = step.run(Given { input: 0, batch: &batch(&RECORDS), watermarks: &[] }).await.unwrap();
         assert_eq!(outcome.answer, Answer::Unchanged);
         assert_eq!(outcome.rejects.len(), 1);
         let reject = &outcome.rejects[0];
@@ -204,7 +208,7 @@ async fn a_guest_that_traps_once_costs_no_record() {
     for config in [json!({"do": "trap-after", "calls": 2}), json!({"do": "trap-on-many"})] {
         let mut step = step(config).await;
         for _ in 0..10 {
-            let outcome = step.run(0, &batch(&RECORDS)).await.unwrap();
+            let outcome = step.run(Given { input: 0, batch: &batch(&RECORDS), watermarks: &[] }).await.unwrap();
             assert_eq!((outcome.answer, outcome.rejects.len()), (Answer::Unchanged, 0));
         }
     }
@@ -224,7 +228,7 @@ async fn many_instances_come_and_go_in_bounded_memory() {
     let before = resident_bytes();
     for _ in 0..300 {
         let (mut instance, _) = factory.start_transform().await.unwrap();
-        instance.process(0, &batch(&RECORDS)).await.unwrap();
+        instance.run(&batch(&RECORDS)).await.unwrap();
     }
     assert!(resident_bytes().saturating_sub(before) < 64 << 20);
 }
@@ -235,5 +239,5 @@ async fn the_limits_of_a_step_are_its_own() {
     let config = json!({"do": "huge-output", "bytes": 1_000_000});
     let factory = guests::hostile(config, large).await;
     let (mut instance, _) = factory.start_transform().await.unwrap();
-    assert!(instance.process(0, &batch(&RECORDS)).await.is_ok());
+    assert!(instance.run(&batch(&RECORDS)).await.is_ok());
 }

@@ -3,17 +3,17 @@
 //! Each is a component as text, as no compiler would make it.
 
 use serde_json::json;
-use weir::plugin::{Factory, Failure, Instance as _, StartError};
+use weir::plugin::{Factory, Failure, StartError};
 
-use crate::guests::{Text, answering, batch, engine, factory, hurried, limits, resident_bytes};
+use crate::guests::{Runs as _, Text, answering, batch, engine, factory, hurried, limits, resident_bytes};
 
 async fn failure(wasm: Vec<u8>) -> Failure {
     let factory = factory(wasm, json!({}), limits()).await;
     let (mut instance, _) = factory.start_transform().await.unwrap();
-    let failure = instance.process(0, &batch(&["a", "b", "c"])).await.expect_err("must fail");
-    assert!(matches!(instance.process(0, &batch(&["a"])).await, Err(Failure::Trap(_))), "a failed guest ran on");
+    let failure = instance.run(&batch(&["a", "b", "c"])).await.expect_err("must fail");
+    assert!(matches!(instance.run(&batch(&["a"])).await, Err(Failure::Trap(_))), "a failed guest ran on");
     let (mut fresh, _) = factory.start_transform().await.unwrap();
-    assert_eq!(fresh.process(0, &batch(&["a", "b", "c"])).await, Err(failure.clone()), "the next one fails otherwise");
+    assert_eq!(fresh.run(&batch(&["a", "b", "c"])).await, Err(failure.clone()), "the next one fails otherwise");
     failure
 }
 

@@ -8,7 +8,7 @@ use weir::plugin::inspect::inspect;
 use weir::plugin::load::Problem;
 use weir::plugin::{Answer, Engine, Factory, Outcome, World};
 
-use crate::guests::{LOG, Text, answering, batch, context, engine, limits, load, sink};
+use crate::guests::{LOG, Runs as _, Text, answering, batch, context, engine, limits, load, sink};
 
 async fn problem(wasm: Vec<u8>) -> Problem {
     engine().load("guest", wasm).await.expect_err("must be refused").problem
@@ -26,8 +26,8 @@ async fn a_plugin_that_changes_nothing_says_so() {
     let (mut instance, description) = factory.start().await.unwrap();
     assert_eq!(description.ports, Vec::<String>::new());
     for values in [&["a", "b"][..], &[]] {
-        let outcome = instance.process(0, &batch(values)).await.unwrap();
-        assert_eq!(outcome, Outcome { answer: Answer::Unchanged, rejects: vec![] });
+        let outcome = instance.run(&batch(values)).await.unwrap();
+        assert_eq!(outcome, Outcome::of(Answer::Unchanged, vec![]));
     }
 }
 
@@ -48,7 +48,10 @@ async fn a_component_for_something_else_is_refused() {
     let text = r#"(component (type $t (record (field "a" u32))) (export "thing" (type $t)))"#;
     let refused = problem(component(text)).await;
     assert_eq!(refused, Problem::NoWorld { exports: vec!["thing".into()] });
-    assert!(refused.to_string().contains("weir:plugin/step@0.1.0 (a step)"), "{refused}");
+    assert!(
+        refused.to_string().contains("weir:plugin/step@0.1.0 or weir:plugin/stateful-step@0.1.0 (a step)"),
+        "{refused}"
+    );
     let empty = problem(component("(component)")).await.to_string();
     assert!(empty.ends_with("found nothing"), "{empty}");
 }
@@ -135,7 +138,7 @@ async fn is_from_cache(cache: &Path, wasm: Vec<u8>) -> bool {
     let plugin = engine.load("guest", wasm).await.unwrap();
     let factory = plugin.transform(context(), json!({}), limits()).unwrap();
     let (mut instance, _) = factory.start().await.unwrap();
-    assert_eq!(instance.process(0, &batch(&["a"])).await.unwrap().answer, Answer::Unchanged);
+    assert_eq!(instance.run(&batch(&["a"])).await.unwrap().answer, Answer::Unchanged);
     plugin.is_precompiled()
 }
 

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use weir::plugin::instance::TransformFactory;
-use weir::plugin::{Answer, Failure, Instance as _};
+use weir::plugin::{Answer, Failure};
 
-use crate::guests::{LOG, Text, batch, factory, hostile, limits};
+use crate::guests::{LOG, Runs as _, Text, batch, factory, hostile, limits};
 
 /// Lines that were logged.
 #[derive(Clone, Default)]
@@ -44,7 +44,7 @@ async fn logged(factory: TransformFactory) -> (Vec<Value>, u64) {
     let lines = Lines::default();
     let _guard = lines.capture();
     let (mut instance, _) = factory.start_transform().await.unwrap();
-    assert_eq!(instance.process(0, &batch(&["a"])).await.unwrap().answer, Answer::Unchanged);
+    assert_eq!(instance.run(&batch(&["a"])).await.unwrap().answer, Answer::Unchanged);
     (lines.read(), factory.log_dropped())
 }
 
@@ -78,7 +78,7 @@ async fn a_fresh_instance_gets_no_new_allowance() {
     let factory = hostile(json!({"do": "log-flood", "messages": 5}), limits()).await;
     for _ in 0..20 {
         let (mut instance, _) = factory.start_transform().await.unwrap();
-        instance.process(0, &batch(&["a"])).await.unwrap();
+        instance.run(&batch(&["a"])).await.unwrap();
     }
     assert!(factory.log_dropped() >= 50, "{}", factory.log_dropped());
     let before = lines.read().len();
@@ -113,7 +113,7 @@ async fn messages_out_of_nowhere_end_the_guest() {
         let process = format!("(call $log {call})");
         let factory = text(&process).await;
         let (mut instance, _) = factory.start_transform().await.unwrap();
-        let failure = instance.process(0, &batch(&["a"])).await.unwrap_err();
+        let failure = instance.run(&batch(&["a"])).await.unwrap_err();
         assert!(matches!(failure, Failure::Answer(_) | Failure::Trap(_)), "{failure:?}");
     }
 }

@@ -9,3 +9,4 @@ mod lies;
 mod load;
 mod logs;
 mod sinks;
+mod stateful;

@@ -28,4 +28,18 @@ pub mod transform;
 #[rustfmt::skip]
 pub mod sink;
 
+#[allow(
+    missing_docs,
+    unsafe_code,
+    unused_qualifications,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "generated: it moves pointers across the boundary, as the canonical ABI asks"
+)]
+#[rustfmt::skip]
+pub mod stateful_transform;
+
+pub use stateful_transform::weir::plugin::state;
 pub use transform::weir::plugin::{log, types};

@@ -130,9 +130,9 @@ impl Use<'_> {
     async fn start(&self, plugin: &Plugin) -> Result<Description, Failure> {
         let (context, config, limits) = (self.context.clone(), self.step.config.clone(), self.step.limits.clone());
         match self.world {
-            World::Transform => {
-                let factory = plugin.transform(context, config, limits).map_err(Failure::Load)?;
-                factory.start_transform().await.map(|(_, description)| description).map_err(Failure::Start)
+            World::Transform | World::StatefulTransform => {
+                let factory = plugin.step(context, config, limits).map_err(Failure::Load)?;
+                factory.start().await.map(|(_, description)| description).map_err(Failure::Start)
             }
             World::Sink => {
                 let factory = plugin.sink(context, config, limits).map_err(Failure::Load)?;
@@ -171,7 +171,7 @@ impl Use<'_> {
                 Problem::error("plugin-kind", format!("the plugin `{plugin}` is a sink, and a step is expected"))
                     .help(format!("name it under `sinks`, as `NAME: {{plugin: {plugin}}}`, and NAME in `to`"))
             }
-            World::Transform => {
+            World::Transform | World::StatefulTransform => {
                 Problem::error("plugin-kind", format!("the plugin `{plugin}` is a step, and a sink is expected"))
                     .help("name it in the `steps` of a pipeline")
             }

@@ -1,0 +1,386 @@
+//! The keyed state of one step in one partition, as its task sees it: what is committed, and what is on its way there.
+//!
+//! Entries in use are held in memory, so that they cost no look into the store. What a call of the plugin writes is kept
+//! when the call succeeds and undone when it fails; what a chunk has written goes into its commit. Until that is durable the
+//! entries stay here, as the store does not have them yet. Knows nothing of plugins and of time.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use foldhash::fast::RandomState;
+
+use crate::record::Partition;
+use crate::store::{self, STATE_KEY_BYTES_MAX, StateChange, Store, TableId};
+
+/// The bytes that a value may have.
+pub const VALUE_BYTES_MAX: usize = 16 << 20;
+/// The bytes of committed entries that are kept in memory for one step and partition.
+const KEPT_BYTES_MAX: usize = 64 << 20;
+/// What an entry takes in memory beside its key and value.
+const ENTRY_BYTES: usize = 120;
+/// The entries that are read of the store at a time.
+const PAGE: usize = 256;
+/// The bytes after which a scan answers with what it has.
+const SCAN_BYTES: usize = 1 << 20;
+
+/// How bytes are to be shown to a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Bytes, of which nothing is known.
+    Bytes,
+    /// UTF-8.
+    Text,
+    /// JSON in UTF-8.
+    Json,
+    /// An unsigned number of eight bytes, highest first.
+    Unsigned,
+    /// A signed number of eight bytes, highest first, its sign bit inverted.
+    Signed,
+}
+
+/// A table as the plugin describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableSpec {
+    /// Its name in the step.
+    pub name: Arc<str>,
+    /// What its keys are.
+    pub key: Format,
+    /// What its values are.
+    pub value: Format,
+    /// How long its entries live, in event time after their writing.
+    pub ttl_ms: Option<u64>,
+}
+
+/// Where the state of a task lies.
+#[derive(Clone)]
+pub struct Home {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The pipeline.
+    pub pipeline: Arc<str>,
+    /// The partition.
+    pub partition: Partition,
+}
+
+impl Home {
+    /// The tables of a step.
+    pub fn tables(&self, step: &Arc<str>, specs: &[TableSpec]) -> Tables {
+        Tables::new(self.store.clone(), specs.iter().map(|spec| self.id(step, &spec.name)))
+    }
+
+    /// The id of a table.
+    pub fn id(&self, step: &Arc<str>, table: &Arc<str>) -> TableId {
+        TableId { pipeline: self.pipeline.clone(), step: step.clone(), table: table.clone(), partition: self.partition }
+    }
+}
+
+/// Why a call may not do what it asks for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Misuse {
+    /// No such table.
+    #[error("it names table {table}, but {} described, which can be used once init has returned", count(*.tables))]
+    NoTable {
+        /// The number that it gave.
+        table: u32,
+        /// How many it has.
+        tables: usize,
+    },
+    /// A key or value is too long.
+    #[error("it writes a {what} of {bytes} bytes to a table: at most {max} are allowed")]
+    TooLong {
+        /// A key, or a value.
+        what: &'static str,
+        /// Its length.
+        bytes: usize,
+        /// The bound.
+        max: usize,
+    },
+}
+
+fn count(tables: usize) -> String {
+    if tables == 1 { "1 was".into() } else { format!("{tables} were") }
+}
+
+/// The tables of a step.
+#[derive(Default)]
+pub struct Tables {
+    store: Option<Arc<dyn Store>>,
+    tables: Vec<Table>,
+    /// What the call under way has replaced, the latest last.
+    undo: Vec<Undo>,
+    /// The number of the chunk under way. Chunks are counted from 1.
+    chunk: u64,
+    /// What the chunk under way has written.
+    written: Vec<Place>,
+    /// What earlier chunks have written, the oldest first, until it is committed.
+    in_flight: VecDeque<(u64, Vec<Place>)>,
+    /// The bytes of all entries here.
+    bytes: usize,
+    /// Why the store could not be read.
+    error: Option<store::Error>,
+}
+
+type Place = (usize, Bytes);
+
+struct Table {
+    id: TableId,
+    entries: HashMap<Bytes, Entry, RandomState>,
+    /// The keys whose entries are not committed, once somebody has scanned the table.
+    uncommitted: Option<BTreeSet<Bytes>>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    /// `None`: there is no such entry.
+    value: Option<Bytes>,
+    /// The chunk that wrote it; 0 once it is committed.
+    chunk: u64,
+    /// Whether it was asked for since the last time that memory was short.
+    is_used: bool,
+}
+
+struct Undo {
+    place: Place,
+    before: Option<Entry>,
+}
+
+/// Entries of a table, by key.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Scanned {
+    /// The entries.
+    pub entries: Vec<(Bytes, Bytes)>,
+    /// Whether there may be more behind them.
+    pub has_more: bool,
+}
+
+impl Tables {
+    /// The tables with these ids, as they are committed.
+    pub fn new(store: Arc<dyn Store>, ids: impl IntoIterator<Item = TableId>) -> Self {
+        let table = |id| Table { id, entries: HashMap::default(), uncommitted: None };
+        Tables { store: Some(store), tables: ids.into_iter().map(table).collect(), chunk: 1, ..Tables::default() }
+    }
+
+    /// A key's value, where it is known here: `Some(None)` says that it has none.
+    pub fn find(&mut self, table: u32, key: &[u8]) -> Result<Option<Option<&Bytes>>, Misuse> {
+        let at = self.at(table)?;
+        let entry = self.tables.get_mut(at).and_then(|table| table.entries.get_mut(key));
+        Ok(entry.map(|entry| {
+            entry.is_used = true;
+            entry.value.as_ref()
+        }))
+    }
+
+    /// Reads keys from the store, so that [`Tables::find`] knows them.
+    pub async fn load(&mut self, table: u32, keys: Vec<Bytes>) -> Result<(), Misuse> {
+        let at = self.at(table)?;
+        let (Some(store), Some(table)) = (&self.store, self.tables.get_mut(at)) else { return Ok(()) };
+        match store.state_get(&table.id, &keys).await {
+            Err(error) => self.error = Some(error),
+            Ok(values) => {
+                for (key, value) in keys.into_iter().zip(values) {
+                    self.bytes += weight(&key, value.as_ref());
+                    table.entries.insert(key, Entry { value, chunk: 0, is_used: true });
+                }
+                self.shrink();
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes an entry, or with no value deletes it.
+    pub fn write(&mut self, table: u32, key: Bytes, value: Option<Bytes>) -> Result<(), Misuse> {
+        let at = self.at(table)?;
+        let value_bytes = value.as_ref().map_or(0, Bytes::len);
+        for (what, bytes, max) in [("key", key.len(), STATE_KEY_BYTES_MAX), ("value", value_bytes, VALUE_BYTES_MAX)] {
+            if bytes > max {
+                return Err(Misuse::TooLong { what, bytes, max });
+            }
+        }
+        let Some(table) = self.tables.get_mut(at) else { return Ok(()) };
+        if let Some(uncommitted) = &mut table.uncommitted {
+            uncommitted.insert(key.clone());
+        }
+        self.bytes += weight(&key, value.as_ref());
+        let before = table.entries.insert(key.clone(), Entry { value, chunk: self.chunk, is_used: true });
+        self.bytes -= before.as_ref().map_or(0, |before| weight(&key, before.value.as_ref()));
+        if before.as_ref().is_none_or(|before| before.chunk != self.chunk) {
+            self.written.push((at, key.clone()));
+        }
+        self.undo.push(Undo { place: (at, key), before });
+        Ok(())
+    }
+
+    /// The entries whose key begins with a prefix, in order, behind `after` where it is given: at most `max` and about 1 MiB,
+    /// at least one where there is one.
+    pub async fn scan(
+        &mut self,
+        table: u32,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        max: usize,
+    ) -> Result<Scanned, Misuse> {
+        let at = self.at(table)?;
+        let (Some(store), Some(table)) = (&self.store, self.tables.get_mut(at)) else { return Ok(Scanned::default()) };
+        let mut scanned = Scanned::default();
+        let mut bytes = 0;
+        let mut after = after.map(Bytes::copy_from_slice);
+        while scanned.entries.len() < max {
+            let limit = PAGE.min(max - scanned.entries.len());
+            let page = match store.state_scan(&table.id, prefix, after.as_deref(), limit).await {
+                Ok(page) => page,
+                Err(error) => {
+                    self.error = Some(error);
+                    return Ok(scanned);
+                }
+            };
+            let last = (page.len() == limit).then(|| page.last().map(|(key, _)| key.clone())).flatten();
+            for entry in table.overlaid(page, prefix, after.as_deref(), last.as_deref()) {
+                if scanned.entries.len() == max || bytes > SCAN_BYTES {
+                    scanned.has_more = true;
+                    return Ok(scanned);
+                }
+                bytes += entry.0.len() + entry.1.len();
+                scanned.entries.push(entry);
+            }
+            if last.is_none() {
+                return Ok(scanned);
+            }
+            after = last;
+        }
+        scanned.has_more = true;
+        Ok(scanned)
+    }
+
+    /// Keeps what the last call wrote.
+    pub fn keep(&mut self) {
+        self.undo.clear();
+    }
+
+    /// Undoes what the last call wrote.
+    pub fn undo(&mut self) {
+        for Undo { place: (at, key), before } in std::mem::take(&mut self.undo).into_iter().rev() {
+            let Some(table) = self.tables.get_mut(at) else { continue };
+            let is_uncommitted = before.as_ref().is_some_and(|before| before.chunk > 0);
+            if let Some(uncommitted) = table.uncommitted.as_mut().filter(|_| !is_uncommitted) {
+                uncommitted.remove(&key);
+            }
+            self.bytes += before.as_ref().map_or(0, |before| weight(&key, before.value.as_ref()));
+            let undone = match before {
+                Some(before) => table.entries.insert(key.clone(), before),
+                None => table.entries.remove(&key),
+            };
+            self.bytes -= undone.map_or(0, |undone| weight(&key, undone.value.as_ref()));
+        }
+    }
+
+    /// Whether the store could not be read.
+    pub fn has_error(&self) -> bool {
+        self.error.is_some()
+    }
+
+    /// Why the store could not be read, if so: what the plugin was told since is not to be relied on.
+    pub fn take_error(&mut self) -> Option<store::Error> {
+        self.error.take()
+    }
+
+    /// Ends the chunk: what it wrote, for its commit.
+    pub fn take_changes(&mut self) -> Vec<StateChange> {
+        let mut changes = Vec::with_capacity(self.written.len());
+        // What was undone is as an earlier chunk left it.
+        self.written.retain(|(at, key)| {
+            let Some(table) = self.tables.get(*at) else { return false };
+            let entry = table.entries.get(key).filter(|entry| entry.chunk == self.chunk);
+            changes.extend(entry.map(|entry| StateChange {
+                table: table.id.clone(),
+                key: key.clone(),
+                value: entry.value.clone(),
+            }));
+            entry.is_some()
+        });
+        self.in_flight.push_back((self.chunk, std::mem::take(&mut self.written)));
+        self.chunk += 1;
+        changes
+    }
+
+    /// The changes that were taken last were none, and there will be no commit of them.
+    pub fn nothing_to_commit(&mut self) {
+        self.in_flight.pop_back();
+    }
+
+    /// The oldest chunk whose changes were taken is committed.
+    pub fn committed(&mut self) {
+        let Some((chunk, written)) = self.in_flight.pop_front() else { return };
+        for (at, key) in written {
+            let Some(table) = self.tables.get_mut(at) else { continue };
+            let Some(entry) = table.entries.get_mut(&key).filter(|entry| entry.chunk == chunk) else { continue };
+            entry.chunk = 0;
+            if let Some(uncommitted) = &mut table.uncommitted {
+                uncommitted.remove(&key);
+            }
+        }
+        self.shrink();
+    }
+
+    fn at(&self, table: u32) -> Result<usize, Misuse> {
+        let (at, tables) = (table as usize, self.tables.len());
+        if at < tables { Ok(at) } else { Err(Misuse::NoTable { table, tables }) }
+    }
+
+    /// Where there is too much here, lets go what the store has and nobody has asked for of late.
+    fn shrink(&mut self) {
+        if self.bytes <= KEPT_BYTES_MAX {
+            return;
+        }
+        let mut kept = 0;
+        for table in &mut self.tables {
+            table.entries.retain(|key, entry| {
+                let stays =
+                    entry.chunk > 0 || std::mem::replace(&mut entry.is_used, false) && kept < KEPT_BYTES_MAX / 2;
+                kept += if stays { weight(key, entry.value.as_ref()) } else { 0 };
+                stays
+            });
+        }
+        self.bytes = kept;
+    }
+}
+
+impl Table {
+    /// Puts what is not committed over a page of what is: the entries behind `after`, up to `last` where there is one.
+    fn overlaid(
+        &mut self,
+        page: Vec<(Bytes, Bytes)>,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        last: Option<&[u8]>,
+    ) -> Vec<(Bytes, Bytes)> {
+        let entries = &self.entries;
+        let uncommitted = self.uncommitted.get_or_insert_with(|| {
+            entries.iter().filter(|(_, entry)| entry.chunk > 0).map(|(key, _)| key.clone()).collect()
+        });
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let above = uncommitted.range::<[u8], _>((from, Bound::Unbounded));
+        let within = above.take_while(|key| key.starts_with(prefix) && last.is_none_or(|last| key.as_ref() <= last));
+        let mut over = within.filter_map(|key| Some((key, entries.get(key)?.value.as_ref()))).peekable();
+        let mut merged = Vec::with_capacity(page.len());
+        for (key, value) in page {
+            while let Some((new, value)) = over.next_if(|(new, _)| **new < key) {
+                merged.extend(value.map(|value| (new.clone(), value.clone())));
+            }
+            match over.next_if(|(new, _)| **new == key) {
+                Some((_, value)) => merged.extend(value.map(|value| (key, value.clone()))),
+                None => merged.push((key, value)),
+            }
+        }
+        merged.extend(over.filter_map(|(key, value)| Some((key.clone(), value?.clone()))));
+        merged
+    }
+}
+
+fn weight(key: &Bytes, value: Option<&Bytes>) -> usize {
+    ENTRY_BYTES + key.len() + value.map_or(0, Bytes::len)
+}

@@ -1,0 +1,320 @@
+//! A real stateful plugin in a real task: whatever way batches are cut, and whenever the task is killed, each output comes
+//! once under its id, and says what a computation over all records at once says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use weir::clock::Clock;
+use weir::metrics::PipelineMetrics;
+use weir::pipeline::{Chain, Destination, Task, TaskSpec, Wiring};
+use weir::plugin::step::Step;
+use weir::plugin::{Answer, Description, Factory, Failure, Given, Instance, Outcome, Plugin, StartError};
+use weir::record::{Batch, Offset, Output, Partition, Position, Record, Timestamp};
+use weir::sink::{Confirm, Delivery, Sink};
+use weir::source::{Chunk, Error, Mode, Reader};
+use weir::state::Tables;
+use weir::stop::stop_signal;
+use weir::store::committer::Committer;
+use weir::store::memory::MemoryStore;
+use weir::store::{DEAD_LETTERS, Retention, Store, StreamSpec};
+
+use crate::guests::{built, context, limits, load};
+
+/// Numbers that follow from a seed (splitmix64).
+struct Rng(Mutex<u64>);
+
+impl Rng {
+    fn below(&self, bound: u64) -> u64 {
+        let mut state = self.0.lock().unwrap();
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = *state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+}
+
+/// What is given, and what came out: by offset and ordinal of its id.
+struct Case {
+    rng: Rng,
+    config: Value,
+    records: Vec<(&'static str, i64)>,
+    /// Whether reading fails now and then.
+    is_shaky: bool,
+    out: Mutex<BTreeMap<(u64, u32), String>>,
+    is_done: Mutex<bool>,
+}
+
+/// A key whose records a step before drops, so that only their time reaches the plugin.
+const DROPPED: &str = "dropped";
+
+impl Case {
+    fn new(seed: u64, is_shaky: bool) -> Arc<Self> {
+        let rng = Rng(Mutex::new(seed));
+        let (gap, grace) = (rng.below(20), rng.below(20));
+        let size = 1 + rng.below(30);
+        let config = match rng.below(3) {
+            0 => json!({"windows": {"size": size, "advance": size, "grace": grace}}),
+            1 => json!({"windows": {"size": size, "advance": 1 + rng.below(size), "grace": grace}}),
+            _ => json!({"sessions": {"gap": gap, "grace": grace}}),
+        };
+        let mut time = rng.below(1_000) as i64 - 500;
+        let mut records = Vec::new();
+        for _ in 0..rng.below(200) {
+            time += [0, 1, 3, 40][rng.below(4) as usize] * rng.below(3) as i64;
+            let late = [0, 0, 5, 15, 60][rng.below(5) as usize] * rng.below(2) as i64;
+            records.push((["a", "b", "c", DROPPED][rng.below(4) as usize], time - late));
+        }
+        let (out, is_done) = (Mutex::default(), Mutex::default());
+        Arc::new(Case { rng, config, records, is_shaky, out, is_done })
+    }
+
+    /// What has to come out, computed record by record.
+    fn expected(&self) -> BTreeMap<(u64, u32), String> {
+        let mut model = Model::new(&self.config);
+        let mut out = BTreeMap::new();
+        for (offset, (key, time)) in (0..).zip(&self.records) {
+            let values = model.take(key, *time);
+            out.extend((0..).zip(values).map(|(ordinal, value)| ((offset, ordinal), value)));
+        }
+        out
+    }
+}
+
+/// Windows and sessions, all in one list that is searched from end to end.
+struct Model {
+    lengths: Vec<i64>,
+    watermark: i64,
+    /// Key, start, end and count; for a session the end is its last record's time.
+    open: BTreeSet<(i64, String, i64, u64)>,
+}
+
+impl Model {
+    fn new(config: &Value) -> Self {
+        let number = |value: &Value| value.as_i64().unwrap();
+        let lengths = match config.get("windows") {
+            Some(windows) => vec![number(&windows["size"]), number(&windows["advance"]), number(&windows["grace"])],
+            None => vec![number(&config["sessions"]["gap"]), number(&config["sessions"]["grace"])],
+        };
+        Model { lengths, watermark: i64::MIN, open: BTreeSet::new() }
+    }
+
+    fn closes_at(&self, end: i64) -> i64 {
+        match self.lengths[..] {
+            [_, _, grace] => end + grace,
+            _ => end + self.lengths[0] + self.lengths[1] + 1,
+        }
+    }
+
+    fn take(&mut self, key: &str, time: i64) -> Vec<String> {
+        self.watermark = self.watermark.max(time);
+        let mut closed: Vec<_> =
+            self.open.iter().filter(|(_, _, end, _)| self.closes_at(*end) <= self.watermark).cloned().collect();
+        closed.sort_by_key(|(start, key, end, _)| (*end, *start, key.clone()));
+        self.open.retain(|open| !closed.iter().any(|other| other == open));
+        let mut out: Vec<String> =
+            closed.iter().map(|(start, key, end, count)| format!("{key} {start} {end} {count}")).collect();
+        if key != DROPPED && !self.count(key, time) {
+            out.push(format!("late {key}"));
+        }
+        out
+    }
+
+    fn count(&mut self, key: &str, time: i64) -> bool {
+        if let [size, advance, _] = self.lengths[..] {
+            let starts = (time - size + 1..=time).filter(|start| start.rem_euclid(advance) == 0);
+            let windows: Vec<_> = starts.filter(|start| self.closes_at(start + size) > self.watermark).collect();
+            for start in &windows {
+                let known = self.open.iter().find(|(s, k, ..)| s == start && k == key).cloned();
+                let count = known.as_ref().map_or(0, |(.., count)| *count);
+                self.open.retain(|open| !known.iter().any(|other| other == open));
+                self.open.insert((*start, key.to_owned(), start + size, count + 1));
+            }
+            // A record of no window that is open, or that ever was.
+            return !windows.is_empty();
+        }
+        let gap = self.lengths[0];
+        let near = |(start, k, end, _): &&(i64, String, i64, u64)| k == key && start - gap <= time && time <= end + gap;
+        let joined: Vec<_> = self.open.iter().filter(near).cloned().collect();
+        let start = joined.iter().map(|session| session.0).fold(time, i64::min);
+        let end = joined.iter().map(|session| session.2).fold(time, i64::max);
+        if self.closes_at(end) <= self.watermark {
+            return false;
+        }
+        self.open.retain(|open| !joined.iter().any(|other| other == open));
+        self.open.insert((start, key.to_owned(), end, joined.iter().map(|session| session.3).sum::<u64>() + 1));
+        true
+    }
+}
+
+/// Gives the records in chunks of any size.
+struct CaseReader {
+    case: Arc<Case>,
+    next: u64,
+}
+
+#[async_trait]
+impl Reader for CaseReader {
+    async fn next(&mut self) -> Result<Option<Chunk>, Error> {
+        let (rng, all) = (&self.case.rng, self.case.records.len() as u64);
+        tokio::time::sleep(Duration::from_millis(rng.below(3))).await;
+        if self.case.is_shaky && rng.below(20) == 0 {
+            return Err(Error::retry("the source hiccups"));
+        }
+        if self.next == all {
+            return Ok(None);
+        }
+        let end = (self.next + 1 + rng.below(20)).min(all);
+        let mut records = Batch::default();
+        for n in self.next..end {
+            let (key, time) = self.case.records[n as usize];
+            records.push(&Record { offset: Offset(n), ..Record::of(key.as_bytes(), Timestamp(time)) });
+        }
+        self.next = end;
+        Ok(Some(Chunk { source: "case".into(), records, position: Position::at(Offset(end)) }))
+    }
+}
+
+/// Drops what is to be dropped.
+struct Dropper;
+
+#[async_trait]
+impl Instance for Dropper {
+    async fn process(&mut self, given: Given<'_>, _: &mut Tables) -> Result<Outcome, Failure> {
+        let kept = (0..).zip(given.batch.iter()).filter(|(_, record)| record.value != Some(DROPPED.as_bytes()));
+        Ok(Outcome::of(Answer::Select(kept.map(|(at, _)| at).collect()), Vec::new()))
+    }
+}
+
+#[async_trait]
+impl Factory for Dropper {
+    async fn start(&self) -> Result<(Box<dyn Instance>, Description), StartError> {
+        Ok((Box::new(Dropper), Description::default()))
+    }
+}
+
+/// Notes what it is given; the same id always has to mean the same.
+struct CaseSink {
+    case: Arc<Case>,
+    prefix: &'static str,
+}
+
+#[async_trait]
+impl Sink for CaseSink {
+    async fn send(&mut self, output: Arc<Output>) -> Result<Confirm, Error> {
+        assert_eq!(&*output.source, "case");
+        for (record, ordinal) in output.records.iter().zip(&output.ordinals) {
+            let value = format!("{}{}", self.prefix, String::from_utf8_lossy(record.value.unwrap()));
+            let before = self.case.out.lock().unwrap().insert((record.offset.0, *ordinal), value.clone());
+            assert!(before.is_none() || before.as_ref() == Some(&value), "{before:?} became {value:?}");
+        }
+        let (case, delay) = (self.case.clone(), self.case.rng.below(4));
+        Ok(Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(delay)).await;
+            if case.is_shaky && case.rng.below(20) == 0 {
+                return Err(Error::retry("the answer was lost"));
+            }
+            Ok(Delivery::default())
+        }))
+    }
+}
+
+struct CaseWires {
+    case: Arc<Case>,
+    plugin: Plugin,
+    store: Arc<dyn Store>,
+}
+
+#[async_trait]
+impl Wiring for CaseWires {
+    async fn reader(&self, _: &TaskSpec, _: &str, at: Option<&Position>) -> Result<Box<dyn Reader>, Error> {
+        let next = at.and_then(Position::offset).unwrap_or_default().0;
+        Ok(Box::new(CaseReader { case: self.case.clone(), next }))
+    }
+
+    async fn chain(&self, task: &TaskSpec) -> Result<Chain, StartError> {
+        let home = task.home(&self.store);
+        let counter = self.plugin.step(context(), self.case.config.clone(), limits()).unwrap();
+        let steps = vec![
+            Step::start("dropper".into(), Arc::new(Dropper), 0, &home).await?,
+            Step::start("counter".into(), counter, 0, &home).await?,
+        ];
+        Ok(Chain::new(steps, &BTreeMap::from([("late".into(), 1)])).unwrap())
+    }
+
+    async fn sink(&self, _: &TaskSpec, name: &str) -> Result<Box<dyn Sink>, Error> {
+        let prefix = if name == "late" { "late " } else { "" };
+        Ok(Box::new(CaseSink { case: self.case.clone(), prefix }))
+    }
+}
+
+/// A clock that stands still: nothing here may depend on it.
+struct NoClock;
+
+impl Clock for NoClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(0)
+    }
+}
+
+/// One life of the task, which ends by itself.
+async fn live(case: Arc<Case>, plugin: Plugin, store: Arc<dyn Store>) {
+    let retention = Retention { age_ms: None, bytes_max: u64::MAX };
+    store.create_stream(&StreamSpec { name: DEAD_LETTERS.into(), partitions: 1, retention }).await.unwrap();
+    let (committer, commits) = Committer::new(store.clone(), Arc::new(NoClock), Default::default());
+    let (_stopper, stop) = stop_signal();
+    let commits = tokio::spawn(commits.run(stop.clone()));
+    let sink = |name: &str| vec![Destination::Sink(name.into())];
+    let task = Task {
+        spec: TaskSpec {
+            pipeline: "counting".into(),
+            partition: Partition(0),
+            inputs: vec![(0, "records".into())],
+            routes: vec![sink("counts"), sink("late")],
+            bytes_in_flight_max: 4096,
+            mode: Mode::Drain,
+        },
+        wiring: Arc::new(CaseWires { case: case.clone(), plugin, store: store.clone() }),
+        store,
+        committer,
+        metrics: Arc::new(PipelineMetrics::default()),
+        clock: Arc::new(NoClock),
+    };
+    task.run(stop).await.unwrap();
+    let late = case.expected().values().filter(|value| value.starts_with("late ")).count() as u64;
+    assert!(case.is_shaky || task.metrics.late.get() == late);
+    *case.is_done.lock().unwrap() = true;
+    commits.abort();
+}
+
+/// Runs a case to its end, with lives that are cut off at any moment if `kills`.
+fn run(case: &Arc<Case>, plugin: &Plugin, kills: bool) {
+    let mut store = MemoryStore::default();
+    while !*case.is_done.lock().unwrap() {
+        // All of a life's tasks go with its runtime.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        let life = live(case.clone(), plugin.clone(), Arc::new(store.reopen()));
+        let time = if kills { 1 + case.rng.below(60) } else { 1_000_000 };
+        let _ = runtime.block_on(async { tokio::time::timeout(Duration::from_millis(time), life).await });
+        drop(runtime);
+        store = store.reopen();
+    }
+}
+
+#[test]
+fn counts_are_the_same_however_batches_are_cut_and_whenever_the_task_is_killed() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let plugin = runtime.block_on(load(built("windows")));
+    let cases = std::env::var("WEIR_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(300);
+    for seed in 0..cases {
+        for (kills, is_shaky) in [(false, false), (false, true), (true, true)] {
+            let case = Case::new(seed, is_shaky);
+            run(&case, &plugin, kills);
+            let (out, expected) = (case.out.lock().unwrap().clone(), case.expected());
+            assert_eq!(out, expected, "seed {seed}, kills: {kills}, {}: {:?}", case.config, case.records);
+        }
+    }
+}

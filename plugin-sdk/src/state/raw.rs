@@ -1,0 +1,136 @@
+//! A table of bytes: what the instance has seen of it, and what it has written and not yet handed over.
+
+use std::collections::HashMap;
+
+use foldhash::fast::FixedState;
+
+use super::host;
+use crate::bindings::state::Strings;
+
+/// The bytes of keys and values that an instance keeps of one table beside what it has just written.
+const KEPT_BYTES_MAX: usize = 16 << 20;
+/// What an entry costs beside its bytes.
+const ENTRY_BYTES: usize = 64;
+/// The entries that are asked for at a time.
+const PAGE: u32 = 1024;
+
+/// A table of the host.
+pub(super) struct RawTable {
+    number: u32,
+    /// `None`: there is no such entry.
+    entries: HashMap<Box<[u8]>, Entry, FixedState>,
+    written: Vec<Box<[u8]>>,
+    bytes: usize,
+}
+
+struct Entry {
+    value: Option<Box<[u8]>>,
+    is_written: bool,
+}
+
+impl RawTable {
+    pub(super) fn new(number: u32) -> Self {
+        RawTable { number, entries: HashMap::default(), written: Vec::new(), bytes: 0 }
+    }
+
+    /// The value of a key.
+    pub(super) fn get(&mut self, key: &[u8]) -> Option<&[u8]> {
+        if !self.entries.contains_key(key) {
+            let value = host::get_one(self.number, key);
+            self.remember(key, value.map(Vec::into_boxed_slice));
+        }
+        self.entries.get(key)?.value.as_deref()
+    }
+
+    /// Asks for many keys at once, so that [`RawTable::get`] finds them here.
+    pub(super) fn prefetch(&mut self, keys: &Strings) {
+        let mut unknown = Strings::none();
+        for key in keys.iter().filter(|key| !self.entries.contains_key(*key)) {
+            unknown.push(key);
+        }
+        if unknown.ends.is_empty() {
+            return;
+        }
+        let found = host::get(self.number, &unknown);
+        let mut missing = found.missing.iter().copied().peekable();
+        for (at, (key, value)) in (0..).zip(unknown.iter().zip(found.values.iter())) {
+            let value = if missing.next_if_eq(&at).is_some() { None } else { Some(value.into()) };
+            self.remember(key, value);
+        }
+    }
+
+    /// Writes, or with no value deletes.
+    pub(super) fn set(&mut self, key: &[u8], value: Option<&[u8]>) {
+        let value: Option<Box<[u8]>> = value.map(Box::from);
+        let is_known = match self.entries.get_mut(key) {
+            Some(entry) => {
+                self.bytes += value.as_deref().map_or(0, <[u8]>::len);
+                self.bytes -= entry.value.as_deref().map_or(0, <[u8]>::len).min(self.bytes);
+                entry.value = value;
+                std::mem::replace(&mut entry.is_written, true)
+            }
+            None => {
+                self.bytes += ENTRY_BYTES + key.len() + value.as_deref().map_or(0, <[u8]>::len);
+                self.entries.insert(key.into(), Entry { value, is_written: true });
+                false
+            }
+        };
+        if !is_known {
+            self.written.push(key.into());
+        }
+    }
+
+    /// Shows each entry whose key begins with a prefix, in order, until told to stop.
+    pub(super) fn scan(&mut self, prefix: &[u8], after: Option<&[u8]>, mut show: impl FnMut(&[u8], &[u8]) -> bool) {
+        self.flush();
+        let mut after = after.map(<[u8]>::to_vec);
+        loop {
+            let page = host::scan(self.number, prefix, after.as_deref(), PAGE);
+            if !page.keys.iter().zip(page.values.iter()).all(|(key, value)| show(key, value)) || !page.more {
+                return;
+            }
+            after = page.keys.iter().last().map(<[u8]>::to_vec);
+        }
+    }
+
+    /// The first entries, at most so many, and whether there are more.
+    pub(super) fn first(&mut self, max: u32) -> (Vec<Vec<u8>>, bool) {
+        self.flush();
+        let page = host::scan(self.number, &[], None, max);
+        (page.keys.iter().map(<[u8]>::to_vec).collect(), page.more)
+    }
+
+    /// Hands over what was written.
+    pub(super) fn flush(&mut self) {
+        if self.written.is_empty() {
+            return;
+        }
+        let (mut keys, mut values, mut deleted) = (Strings::none(), Strings::none(), Strings::none());
+        for key in self.written.drain(..) {
+            let Some(entry) = self.entries.get_mut(&key) else { continue };
+            entry.is_written = false;
+            match &entry.value {
+                Some(value) => {
+                    keys.push(&key);
+                    values.push(value);
+                }
+                None => deleted.push(&key),
+            }
+        }
+        if !keys.ends.is_empty() {
+            host::put(self.number, &keys, &values);
+        }
+        if !deleted.ends.is_empty() {
+            host::delete(self.number, &deleted);
+        }
+        if self.bytes > KEPT_BYTES_MAX {
+            self.entries = HashMap::default();
+            self.bytes = 0;
+        }
+    }
+
+    fn remember(&mut self, key: &[u8], value: Option<Box<[u8]>>) {
+        self.bytes += ENTRY_BYTES + key.len() + value.as_deref().map_or(0, <[u8]>::len);
+        self.entries.insert(key.into(), Entry { value, is_written: false });
+    }
+}
