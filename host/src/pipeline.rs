@@ -26,7 +26,7 @@ pub use chain::{Chain, Route};
 
 use chain::{Arrival, Now, Processed, Refused};
 use deliver::{Confirmed, Outlet};
-use input::{Incoming, Inputs};
+use input::{Incoming, Inputs, Progress};
 use time::EventTime;
 
 use crate::clock::Clock;
@@ -240,21 +240,24 @@ impl Task {
             let failed = |error| Error::Sink { name: name.clone(), error };
             outlets.push(Outlet { name: name.clone(), sink: self.wiring.sink(spec, &name).await.map_err(failed)? });
         }
-        let mut readers = Vec::new();
-        for (_, name) in &spec.inputs {
-            let position = self.store.position(&spec.position_key(name)).await?;
-            let failed = |error| Error::Source { name: name.clone(), error };
-            readers.push(self.wiring.reader(spec, name, position.as_ref()).await.map_err(failed)?);
-        }
         let time = if chain.is_stateful() {
             Some(EventTime::open(&spec.home(&self.store), spec.inputs.iter().map(|(_, name)| name)).await?)
         } else {
             None
         };
+        let mut taken = time.iter().flat_map(EventTime::taken);
+        let mut readers = Vec::new();
+        for (_, name) in &spec.inputs {
+            let position = self.store.position(&spec.position_key(name)).await?;
+            let failed = |error| Error::Source { name: name.clone(), error };
+            let reader = self.wiring.reader(spec, name, position.as_ref()).await.map_err(failed)?;
+            readers.push((reader, taken.next().unwrap_or(0)));
+        }
+        drop(taken);
         Ok(Run {
             task: self,
+            inputs: Inputs::start(readers, spec.bytes_in_flight_max, spec.mode, time.is_some()),
             time,
-            inputs: Inputs::start(readers, spec.bytes_in_flight_max, spec.mode),
             chain,
             outlets,
             lane: Lane::default(),
@@ -320,9 +323,10 @@ struct InFlight {
 /// How far an input was read with a chunk.
 struct Read {
     input: usize,
-    position: Position,
+    /// Behind the last chunk that is read whole; `None`: that is committed already.
+    position: Option<Position>,
     /// Held until the chunk is committed.
-    budget: OwnedSemaphorePermit,
+    budget: Arc<OwnedSemaphorePermit>,
 }
 
 /// A chunk whose sinks have all answered.
@@ -350,16 +354,15 @@ struct Tally {
 impl Run<'_> {
     /// Steps 2 and 3: runs a chunk through the plugins, and sends the outputs to the sinks.
     async fn process(&mut self, incoming: Incoming) -> Result<(), Error> {
-        let Incoming { input, chunk, budget } = incoming;
+        let Incoming { input, source, records, progress: Progress { position, taken }, idle, budget } = incoming;
         let number = self.task.spec.inputs.get(input).map_or(0, |(number, _)| *number);
-        let records_in = chunk.records.len() as u64;
-        let source = chunk.source.clone();
-        let watermarks = self.time.as_mut().map(|time| time.observe(input, &chunk.records)).unwrap_or_default();
-        let arrival = Arrival { input: number, source: chunk.source, batch: chunk.records, watermarks };
+        let records_in = records.len() as u64;
+        let time = self.time.as_mut();
+        let watermarks = time.map(|time| time.observe(input, &records, &idle, taken)).unwrap_or_default();
+        let arrival = Arrival { input: number, source: source.clone(), batch: records, watermarks };
         let mut done = self.chain.process(arrival, self.task.clock.now()).await?;
-        done.state.extend(self.time.as_ref().and_then(|time| time.change_of(input)));
-        let read = Read { input, position: chunk.position, budget };
-        self.deliver(source, Some(read), records_in, done).await
+        done.state.extend(self.time.iter().flat_map(|time| time.changes_of(input)));
+        self.deliver(source, Some(Read { input, position, budget }), records_in, done).await
     }
 
     /// Lets the steps do what time alone asks of them.
@@ -462,15 +465,15 @@ impl Run<'_> {
             }
         }
         let InFlight { read, appends, state, tally, .. } = chunk;
-        positions
-            .extend(read.iter().map(|read| (spec.position_key(&spec.input_name(read.input)), read.position.clone())));
+        let position = |read: &Read| Some((spec.position_key(&spec.input_name(read.input)), read.position.clone()?));
+        positions.extend(read.as_ref().and_then(position));
         let changes = Changes { positions, appends, state };
         let pending = self.task.committer.submit(&self.lane, Commit { changes, staged }).await;
         let committed = async move {
             pending.await?;
-            let read = read.map(|Read { input, position, budget }| {
+            let read = read.and_then(|Read { input, position, budget }| {
                 drop(budget);
-                (input, position)
+                Some((input, position?))
             });
             Ok(Committed { read, tally })
         };

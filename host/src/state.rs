@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 
-use crate::record::Partition;
+use crate::record::{Partition, Timestamp};
 use crate::store::{self, STATE_KEY_BYTES_MAX, StateChange, Store, TableId};
 
 /// The bytes that a value may have.
@@ -22,6 +22,8 @@ const KEPT_BYTES_MAX: usize = 64 << 20;
 const ENTRY_BYTES: usize = 120;
 /// The entries that are read of the store at a time.
 const PAGE: usize = 256;
+/// The entries that are written to a table before some of those whose time is over are looked for.
+const SWEEP_EVERY: usize = 256;
 /// The bytes after which a scan answers with what it has.
 const SCAN_BYTES: usize = 1 << 20;
 
@@ -67,7 +69,7 @@ pub struct Home {
 impl Home {
     /// The tables of a step.
     pub fn tables(&self, step: &Arc<str>, specs: &[TableSpec]) -> Tables {
-        Tables::new(self.store.clone(), specs.iter().map(|spec| self.id(step, &spec.name)))
+        Tables::new(self.store.clone(), specs.iter().map(|spec| (self.id(step, &spec.name), spec.ttl_ms)))
     }
 
     /// The id of a table.
@@ -129,6 +131,18 @@ struct Table {
     entries: HashMap<Bytes, Entry, RandomState>,
     /// The keys whose entries are not committed, once somebody has scanned the table.
     uncommitted: Option<BTreeSet<Bytes>>,
+    /// Where its entries do not live for ever.
+    sweep: Option<Sweep>,
+}
+
+/// The search for entries whose time is over. It goes through a table again and again, twice as fast as entries are written:
+/// so a table is never much larger than what lives in it.
+struct Sweep {
+    ttl_ms: u64,
+    /// The key behind which it goes on.
+    after: Option<Bytes>,
+    /// The entries that were written since it last went on.
+    writes: usize,
 }
 
 #[derive(Clone)]
@@ -156,10 +170,17 @@ pub struct Scanned {
 }
 
 impl Tables {
-    /// The tables with these ids, as they are committed.
-    pub fn new(store: Arc<dyn Store>, ids: impl IntoIterator<Item = TableId>) -> Self {
-        let table = |id| Table { id, entries: HashMap::default(), uncommitted: None };
-        Tables { store: Some(store), tables: ids.into_iter().map(table).collect(), chunk: 1, ..Tables::default() }
+    /// The tables with these ids, as they are committed. Where an entry's time to live is given (in milliseconds), its value
+    /// begins with the event time of its writing: eight bytes, highest first, the sign bit inverted.
+    pub fn new(store: Arc<dyn Store>, tables: impl IntoIterator<Item = (TableId, Option<u64>)>) -> Self {
+        let sweep = |ttl_ms| Sweep { ttl_ms, after: None, writes: 0 };
+        let table = |(id, ttl_ms): (_, Option<u64>)| Table {
+            id,
+            entries: HashMap::default(),
+            uncommitted: None,
+            sweep: ttl_ms.map(sweep),
+        };
+        Tables { store: Some(store), tables: tables.into_iter().map(table).collect(), chunk: 1, ..Tables::default() }
     }
 
     /// A key's value, where it is known here: `Some(None)` says that it has none.
@@ -199,6 +220,9 @@ impl Tables {
             }
         }
         let Some(table) = self.tables.get_mut(at) else { return Ok(()) };
+        if let Some(sweep) = table.sweep.as_mut().filter(|_| value.is_some()) {
+            sweep.writes += 1;
+        }
         if let Some(uncommitted) = &mut table.uncommitted {
             uncommitted.insert(key.clone());
         }
@@ -251,6 +275,29 @@ impl Tables {
         }
         scanned.has_more = true;
         Ok(scanned)
+    }
+
+    /// Deletes some of the entries whose time to live is over. To be called between calls of the plugin.
+    pub async fn sweep(&mut self, watermark: Timestamp) -> Result<(), Misuse> {
+        for (at, number) in (0..self.tables.len()).zip(0..) {
+            let Some(sweep) = self.tables.get_mut(at).and_then(|table| table.sweep.as_mut()) else { continue };
+            if sweep.writes < SWEEP_EVERY {
+                continue;
+            }
+            let (ttl_ms, count, after) = (sweep.ttl_ms, 2 * sweep.writes, sweep.after.take());
+            sweep.writes = 0;
+            let Scanned { mut entries, has_more } = self.scan(number, &[], after.as_deref(), count).await?;
+            let next = entries.last().filter(|_| has_more).map(|(key, _)| key.clone());
+            entries.retain(|(_, value)| is_over(value, ttl_ms, watermark));
+            for (key, _) in entries {
+                self.write(number, key, None)?;
+            }
+            if let Some(sweep) = self.tables.get_mut(at).and_then(|table| table.sweep.as_mut()) {
+                sweep.after = next;
+            }
+        }
+        self.keep();
+        Ok(())
     }
 
     /// Keeps what the last call wrote.
@@ -381,6 +428,15 @@ impl Table {
     }
 }
 
+/// Whether the time to live of an entry is over. One that has no time is left alone.
+fn is_over(value: &[u8], ttl_ms: u64, watermark: Timestamp) -> bool {
+    let written = value.first_chunk().map(|time| (u64::from_be_bytes(*time) ^ (1 << 63)).cast_signed());
+    written.is_some_and(|written| watermark.0 > written.saturating_add_unsigned(ttl_ms))
+}
+
 fn weight(key: &Bytes, value: Option<&Bytes>) -> usize {
     ENTRY_BYTES + key.len() + value.map_or(0, Bytes::len)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Reads a plugin's configuration, and names the setting that is wrong.
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_path_to_error::Segment;
 
@@ -11,6 +11,38 @@ use crate::ConfigError;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoConfig {}
+
+/// A length of time in a configuration: a whole number and a unit, as in `500ms`, `30s`, `5m`, `1h`, `7d` or `2w`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Duration {
+    ms: u64,
+}
+
+impl Duration {
+    /// In milliseconds.
+    pub fn as_ms(self) -> u64 {
+        self.ms
+    }
+}
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+        let unit_ms = match unit {
+            "ms" => Some(1),
+            "s" => Some(1_000),
+            "m" => Some(60_000),
+            "h" => Some(3_600_000),
+            "d" => Some(86_400_000),
+            "w" => Some(604_800_000),
+            _ => None,
+        };
+        let ms = number.parse::<u64>().ok().zip(unit_ms).and_then(|(number, unit_ms)| number.checked_mul(unit_ms));
+        let expected = "a whole number and a unit of ms, s, m, h, d or w, as in 30s";
+        ms.map(|ms| Duration { ms }).ok_or_else(|| D::Error::custom(format_args!("expected {expected}, got {text:?}")))
+    }
+}
 
 /// Reads a configuration.
 ///
@@ -85,6 +117,18 @@ mod tests {
         assert!(read::<NoConfig>("{}").is_ok());
         let (path, message) = refuse::<NoConfig>(r#"{"verbose": true}"#);
         assert_eq!((path.as_str(), message.as_str()), ("verbose", "unknown field `verbose`, there are no fields"));
+    }
+
+    #[test]
+    fn lengths_of_time_have_a_unit() {
+        let read = |text: &str| serde_json::from_value::<Duration>(text.into()).map(Duration::as_ms);
+        for (text, ms) in [("0s", 0), ("500ms", 500), ("30s", 30_000), ("2m", 120_000), ("1h", 3_600_000)] {
+            assert_eq!(read(text).unwrap(), ms);
+        }
+        assert_eq!(read("7d").unwrap(), 7 * 86_400_000);
+        for text in ["", "5", "s", "-1s", "1.5s", "5 s", "5y", "99999999999999999d"] {
+            assert!(read(text).unwrap_err().to_string().contains("as in 30s"), "{text}");
+        }
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub mod testing;
 pub mod transform;
 
 pub use bindings::types::Context;
-pub use config::NoConfig;
+pub use config::{Duration, NoConfig};
 pub use output::{Draft, Output, Port};
 pub use record::{Batch, Headers, Record, Records};
 pub use reject::{ConfigError, Reject, Rejects, Result};

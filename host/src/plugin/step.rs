@@ -108,6 +108,13 @@ impl Step {
             outcome = combine(given, vec![rest, Part { places: again, outcome: retried }]);
         }
         self.alarms = outcome.alarms;
+        if let Some(watermark) = given.watermarks.last() {
+            self.tables
+                .sweep(*watermark)
+                .await
+                .map_err(|misuse| StartError::Failed(Failure::Answer(misuse.to_string())))?;
+            self.tables.take_error().map_or(Ok(()), Err)?;
+        }
         Ok(outcome)
     }
 

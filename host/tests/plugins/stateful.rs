@@ -37,14 +37,19 @@ impl Rng {
     }
 }
 
-/// What is given, and what came out: by offset and ordinal of its id.
+/// Of an output: the input, offset and ordinal that its id is made of.
+type Id = (usize, u64, u32);
+
+/// What is given, and what came out.
 struct Case {
     rng: Rng,
+    plugin: &'static str,
     config: Value,
-    records: Vec<(&'static str, i64)>,
+    /// By input: key and time. The value is the key, and for a join the number of the record as well.
+    inputs: Vec<Vec<(&'static str, i64)>>,
     /// Whether reading fails now and then.
     is_shaky: bool,
-    out: Mutex<BTreeMap<(u64, u32), String>>,
+    out: Mutex<BTreeMap<Id, String>>,
     is_done: Mutex<bool>,
 }
 
@@ -56,32 +61,79 @@ impl Case {
         let rng = Rng(Mutex::new(seed));
         let (gap, grace) = (rng.below(20), rng.below(20));
         let size = 1 + rng.below(30);
-        let config = match rng.below(3) {
-            0 => json!({"windows": {"size": size, "advance": size, "grace": grace}}),
-            1 => json!({"windows": {"size": size, "advance": 1 + rng.below(size), "grace": grace}}),
-            _ => json!({"sessions": {"gap": gap, "grace": grace}}),
+        let (plugin, config) = match rng.below(4) {
+            0 => ("windows", json!({"windows": {"size": size, "advance": size, "grace": grace}})),
+            1 => ("windows", json!({"windows": {"size": size, "advance": 1 + rng.below(size), "grace": grace}})),
+            2 => ("windows", json!({"sessions": {"gap": gap, "grace": grace}})),
+            _ => ("asof", json!({"grace": grace})),
         };
-        let mut time = rng.below(1_000) as i64 - 500;
-        let mut records = Vec::new();
-        for _ in 0..rng.below(200) {
-            time += [0, 1, 3, 40][rng.below(4) as usize] * rng.below(3) as i64;
-            let late = [0, 0, 5, 15, 60][rng.below(5) as usize] * rng.below(2) as i64;
-            records.push((["a", "b", "c", DROPPED][rng.below(4) as usize], time - late));
-        }
+        let count = if plugin == "asof" { 2 } else { 1 };
+        let inputs = (0..count).map(|_| records(&rng)).collect();
         let (out, is_done) = (Mutex::default(), Mutex::default());
-        Arc::new(Case { rng, config, records, is_shaky, out, is_done })
+        Arc::new(Case { rng, plugin, config, inputs, is_shaky, out, is_done })
     }
 
     /// What has to come out, computed record by record.
-    fn expected(&self) -> BTreeMap<(u64, u32), String> {
+    fn expected(&self) -> BTreeMap<Id, String> {
+        if self.plugin == "asof" {
+            return self.joined();
+        }
         let mut model = Model::new(&self.config);
         let mut out = BTreeMap::new();
-        for (offset, (key, time)) in (0..).zip(&self.records) {
+        for (offset, (key, time)) in (0..).zip(&self.inputs[0]) {
             let values = model.take(key, *time);
-            out.extend((0..).zip(values).map(|(ordinal, value)| ((offset, ordinal), value)));
+            out.extend((0..).zip(values).map(|(ordinal, value)| ((0, offset, ordinal), value)));
         }
         out
     }
+
+    /// The join: inputs merged by time, a record joined once the lower of their highest times is past its grace.
+    fn joined(&self) -> BTreeMap<Id, String> {
+        let grace = self.config["grace"].as_i64().unwrap();
+        let (mut next, mut highest, mut watermark) = ([0, 0], [i64::MIN; 2], i64::MIN);
+        let mut waiting = BTreeSet::<(i64, usize, &str)>::new();
+        let mut versions = BTreeMap::<(&str, i64), usize>::new();
+        let mut out = BTreeMap::new();
+        let time_of = |input: usize, next: [usize; 2]| self.inputs[input].get(next[input]).map(|(_, time)| *time);
+        while let Some(input) = (0..2).filter(|at| time_of(*at, next).is_some()).min_by_key(|at| time_of(*at, next)) {
+            let (offset, other) = (next[input], 1 - input);
+            let (key, time) = self.inputs[input][offset];
+            highest[input] = highest[input].max(time);
+            let is_other_over = time_of(other, next).is_none();
+            watermark = watermark.max(if is_other_over { highest[input] } else { highest[input].min(highest[other]) });
+            next[input] += 1;
+            let mut made = Vec::new();
+            let mut fire = |waiting: &mut BTreeSet<(i64, usize, &str)>, versions: &BTreeMap<(&str, i64), usize>| {
+                while let Some((due, number, key)) = waiting.first().copied().filter(|(due, ..)| *due <= watermark) {
+                    waiting.pop_first();
+                    let version = versions.range((key, i64::MIN)..=(key, due - grace)).next_back();
+                    let version = version.map_or("none".into(), |(_, number)| format!("{key}{number}"));
+                    made.push(format!("{key}{number} {version}"));
+                }
+            };
+            fire(&mut waiting, &versions);
+            match (key, input) {
+                (DROPPED, _) => {}
+                (_, 0) => drop(waiting.insert((time + grace, offset, key))),
+                _ => drop(versions.insert((key, time), offset)),
+            }
+            fire(&mut waiting, &versions);
+            out.extend((0..).zip(made).map(|(ordinal, value)| ((input, offset as u64, ordinal), value)));
+        }
+        out
+    }
+}
+
+/// Some records, in the order in which they come.
+fn records(rng: &Rng) -> Vec<(&'static str, i64)> {
+    let mut time = rng.below(1_000) as i64 - 500;
+    let mut records = Vec::new();
+    for _ in 0..rng.below(200) {
+        time += [0, 1, 3, 40][rng.below(4) as usize] * rng.below(3) as i64;
+        let late = [0, 0, 5, 15, 60][rng.below(5) as usize] * rng.below(2) as i64;
+        records.push((["a", "b", "c", DROPPED][rng.below(4) as usize], time - late));
+    }
+    records
 }
 
 /// Windows and sessions, all in one list that is searched from end to end.
@@ -153,13 +205,15 @@ impl Model {
 /// Gives the records in chunks of any size.
 struct CaseReader {
     case: Arc<Case>,
+    input: usize,
     next: u64,
 }
 
 #[async_trait]
 impl Reader for CaseReader {
     async fn next(&mut self) -> Result<Option<Chunk>, Error> {
-        let (rng, all) = (&self.case.rng, self.case.records.len() as u64);
+        let (rng, given) = (&self.case.rng, &self.case.inputs[self.input]);
+        let all = given.len() as u64;
         tokio::time::sleep(Duration::from_millis(rng.below(3))).await;
         if self.case.is_shaky && rng.below(20) == 0 {
             return Err(Error::retry("the source hiccups"));
@@ -170,11 +224,13 @@ impl Reader for CaseReader {
         let end = (self.next + 1 + rng.below(20)).min(all);
         let mut records = Batch::default();
         for n in self.next..end {
-            let (key, time) = self.case.records[n as usize];
-            records.push(&Record { offset: Offset(n), ..Record::of(key.as_bytes(), Timestamp(time)) });
+            let (key, time) = given[n as usize];
+            let value = if self.case.inputs.len() > 1 && key != DROPPED { format!("{key}{n}") } else { key.to_owned() };
+            let record = Record::of(value.as_bytes(), Timestamp(time));
+            records.push(&Record { key: Some(key.as_bytes()), offset: Offset(n), ..record });
         }
         self.next = end;
-        Ok(Some(Chunk { source: "case".into(), records, position: Position::at(Offset(end)) }))
+        Ok(Some(Chunk { source: self.input.to_string().into(), records, position: Position::at(Offset(end)) }))
     }
 }
 
@@ -205,10 +261,10 @@ struct CaseSink {
 #[async_trait]
 impl Sink for CaseSink {
     async fn send(&mut self, output: Arc<Output>) -> Result<Confirm, Error> {
-        assert_eq!(&*output.source, "case");
+        let input = output.source.parse().unwrap();
         for (record, ordinal) in output.records.iter().zip(&output.ordinals) {
             let value = format!("{}{}", self.prefix, String::from_utf8_lossy(record.value.unwrap()));
-            let before = self.case.out.lock().unwrap().insert((record.offset.0, *ordinal), value.clone());
+            let before = self.case.out.lock().unwrap().insert((input, record.offset.0, *ordinal), value.clone());
             assert!(before.is_none() || before.as_ref() == Some(&value), "{before:?} became {value:?}");
         }
         let (case, delay) = (self.case.clone(), self.case.rng.below(4));
@@ -230,19 +286,20 @@ struct CaseWires {
 
 #[async_trait]
 impl Wiring for CaseWires {
-    async fn reader(&self, _: &TaskSpec, _: &str, at: Option<&Position>) -> Result<Box<dyn Reader>, Error> {
+    async fn reader(&self, _: &TaskSpec, input: &str, at: Option<&Position>) -> Result<Box<dyn Reader>, Error> {
         let next = at.and_then(Position::offset).unwrap_or_default().0;
-        Ok(Box::new(CaseReader { case: self.case.clone(), next }))
+        Ok(Box::new(CaseReader { case: self.case.clone(), input: input.parse().unwrap(), next }))
     }
 
     async fn chain(&self, task: &TaskSpec) -> Result<Chain, StartError> {
         let home = task.home(&self.store);
-        let counter = self.plugin.step(context(), self.case.config.clone(), limits()).unwrap();
+        let step = self.plugin.step(context(), self.case.config.clone(), limits()).unwrap();
         let steps = vec![
             Step::start("dropper".into(), Arc::new(Dropper), 0, &home).await?,
-            Step::start("counter".into(), counter, 0, &home).await?,
+            Step::start("step".into(), step, 0, &home).await?,
         ];
-        Ok(Chain::new(steps, &BTreeMap::from([("late".into(), 1)])).unwrap())
+        let ports = if self.case.plugin == "windows" { BTreeMap::from([("late".into(), 1)]) } else { BTreeMap::new() };
+        Ok(Chain::new(steps, &ports).unwrap())
     }
 
     async fn sink(&self, _: &TaskSpec, name: &str) -> Result<Box<dyn Sink>, Error> {
@@ -272,7 +329,7 @@ async fn live(case: Arc<Case>, plugin: Plugin, store: Arc<dyn Store>) {
         spec: TaskSpec {
             pipeline: "counting".into(),
             partition: Partition(0),
-            inputs: vec![(0, "records".into())],
+            inputs: (0..case.inputs.len() as u32).map(|input| (input, input.to_string().into())).collect(),
             routes: vec![sink("counts"), sink("late")],
             bytes_in_flight_max: 4096,
             mode: Mode::Drain,
@@ -305,16 +362,17 @@ fn run(case: &Arc<Case>, plugin: &Plugin, kills: bool) {
 }
 
 #[test]
-fn counts_are_the_same_however_batches_are_cut_and_whenever_the_task_is_killed() {
+fn outputs_are_the_same_however_batches_are_cut_and_whenever_the_task_is_killed() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let plugin = runtime.block_on(load(built("windows")));
+    let plugins = ["windows", "asof"].map(|name| (name, runtime.block_on(load(built(name)))));
+    let plugins = BTreeMap::from(plugins);
     let cases = std::env::var("WEIR_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(300);
     for seed in 0..cases {
         for (kills, is_shaky) in [(false, false), (false, true), (true, true)] {
             let case = Case::new(seed, is_shaky);
-            run(&case, &plugin, kills);
+            run(&case, &plugins[case.plugin], kills);
             let (out, expected) = (case.out.lock().unwrap().clone(), case.expected());
-            assert_eq!(out, expected, "seed {seed}, kills: {kills}, {}: {:?}", case.config, case.records);
+            assert_eq!(out, expected, "seed {seed}, kills: {kills}, {}: {:?}", case.config, case.inputs);
         }
     }
 }

@@ -73,7 +73,7 @@ pub mod weir {
             pub struct Entries {
                 pub keys: Strings,
                 pub values: Strings,
-                /// Whether there are more behind the last.
+                /// Whether there may be more behind the last.
                 pub more: bool,
             }
             impl ::core::fmt::Debug for Entries {
@@ -752,11 +752,11 @@ pub mod exports {
                 /// The answer to the passing of time.
                 #[derive(Clone)]
                 pub struct Advanced {
-                    /// For each record the event time that brought it about: its place in `fired`. With no `fired` at all, the records
-                    /// come of the clock.
+                    /// For each record what brought it about: the place of an event time in `fired`, or their number for the clock.
                     pub origin: _rt::Vec<u32>,
                     /// As in `replacement`.
                     pub fired: _rt::Vec<i64>,
+                    /// As in `replacement`.
                     pub records: Batch,
                     /// When to call again.
                     pub alarms: Alarms,
