@@ -358,9 +358,9 @@ impl Run<'_> {
         let number = self.task.spec.inputs.get(input).map_or(0, |(number, _)| *number);
         let records_in = records.len() as u64;
         let time = self.time.as_mut();
-        let watermarks = time.map(|time| time.observe(input, &records, &idle, taken)).unwrap_or_default();
-        let arrival = Arrival { input: number, source: source.clone(), batch: records, watermarks };
-        let mut done = self.chain.process(arrival, self.task.clock.now()).await?;
+        let observe = |times: &[_]| time.map(|time| time.observe(input, times, &idle, taken)).unwrap_or_default();
+        let arrival = Arrival { input: number, source: source.clone(), batch: records };
+        let mut done = self.chain.process(arrival, self.task.clock.now(), observe).await?;
         done.state.extend(self.time.iter().flat_map(|time| time.changes_of(input)));
         self.deliver(source, Some(Read { input, position, budget }), records_in, done).await
     }

@@ -82,6 +82,11 @@ pub trait Stateful: Sized + 'static {
     fn ports(&self) -> Vec<&str> {
         Vec::new()
     }
+
+    /// As [`Transform::sets_time`](crate::Transform::sets_time).
+    fn sets_time(&self) -> bool {
+        false
+    }
 }
 
 /// A record, and how far event time has come with it.
@@ -129,9 +134,9 @@ impl<T: Stateful> Slot<T> {
         let mut state = State::default();
         let plugin = config::read(config).and_then(|config| T::new(config, context, &mut state))?;
         let ports = plugin.ports().into_iter().map(str::to_owned).collect();
-        let tables = state.describe();
+        let (tables, sets_time) = (state.describe(), plugin.sets_time());
         *self.0.borrow_mut() = Some(Running { plugin, state, buffers: Buffers::default() });
-        Ok(Description { ports, tables })
+        Ok(Description { ports, sets_time, tables })
     }
 
     /// Runs a batch through the instance.

@@ -226,7 +226,8 @@ impl<T: Transform> Harness<T> {
     /// Starts the transform with a configuration in a context.
     pub fn with_context(config: impl Serialize, context: &Context) -> Result<Self, ConfigError> {
         let slot = transform::Slot::empty();
-        let step::Description { ports } = slot.init(&serde_json::to_string(&config)?, context).map_err(read_error)?;
+        let step::Description { ports, .. } =
+            slot.init(&serde_json::to_string(&config)?, context).map_err(read_error)?;
         Ok(Harness { slot, ports, next_offset: 0 })
     }
 

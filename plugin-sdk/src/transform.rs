@@ -58,6 +58,12 @@ pub trait Transform: Sized + 'static {
     fn ports(&self) -> Vec<&str> {
         Vec::new()
     }
+
+    /// Whether it gives records their event time: it sets timestamps that say when something happened, where those that it is
+    /// given say when it was read. The time of the pipeline is then that of the records that leave this step.
+    fn sets_time(&self) -> bool {
+        false
+    }
 }
 
 /// Holds the instance of a plugin's component, from `init` on.
@@ -75,8 +81,9 @@ impl<T: Transform> Slot<T> {
         log::panics();
         let plugin = config::read(config).and_then(|config| T::new(config, context))?;
         let ports = plugin.ports().into_iter().map(str::to_owned).collect();
+        let sets_time = plugin.sets_time();
         *self.0.borrow_mut() = Some((plugin, Buffers::default()));
-        Ok(Description { ports })
+        Ok(Description { ports, sets_time })
     }
 
     /// Runs a batch through the instance.

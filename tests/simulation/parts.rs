@@ -92,7 +92,7 @@ impl Factory for Scripted {
         if self.world.fault(1) {
             return Err(StartError::Failed(Failure::Trap("trapped while starting".into())));
         }
-        let description = Description { ports: vec!["odd".into()], tables: None };
+        let description = Description { ports: vec!["odd".into()], ..Description::default() };
         Ok((Box::new(Scripted { world: self.world.clone(), script: self.script }), description))
     }
 }

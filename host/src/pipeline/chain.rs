@@ -3,6 +3,7 @@
 //! Knows steps and routes; not where records come from, nor what stands at the end of a route.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::plugin::step::{Error, Step};
@@ -43,8 +44,6 @@ pub struct Arrival {
     pub source: Arc<str>,
     /// The records.
     pub batch: Batch,
-    /// For each what the watermark is once it has come. Empty where no step is stateful.
-    pub watermarks: Vec<Timestamp>,
 }
 
 /// How far time has come.
@@ -84,6 +83,17 @@ impl Refused {
     }
 }
 
+/// One way through the steps.
+struct Pass {
+    input: u32,
+    now: Now,
+    origins: Origins,
+    exits: Exits,
+    /// Whether it is time that calls, and not records.
+    is_called_by_time: bool,
+    done: Processed,
+}
+
 /// The records on their way through the steps.
 struct Flow {
     records: Batch,
@@ -119,41 +129,63 @@ impl Chain {
         self.steps.iter().filter_map(|step| step.alarms().clock_time).min()
     }
 
-    /// Runs a batch from an input through all steps.
-    pub async fn process(&mut self, arrival: Arrival, clock: Timestamp) -> Result<Processed, Error> {
-        let Arrival { input, source, batch, watermarks } = arrival;
-        let offsets = if self.is_stateful() { batch.iter().map(|record| record.offset).collect() } else { Vec::new() };
-        let watermark = watermarks.last().copied().filter(|watermark| *watermark > NOT_YET);
-        let now = Now { watermark, clock };
-        let exits = Exits { by_route: BTreeMap::new(), outputs: vec![0; batch.len()] };
-        let flow = Flow { records: batch, origin: None };
-        self.run(input, &source, flow, &Origins { offsets, watermarks }, exits, now, false).await
+    /// Runs a batch from an input through all steps. `observe` is asked once, where a step is stateful: given the event time
+    /// of each record that has one, it says for each record what the watermark is once it has come.
+    pub async fn process(
+        &mut self,
+        arrival: Arrival,
+        clock: Timestamp,
+        observe: impl FnOnce(&[Option<Timestamp>]) -> Vec<Timestamp>,
+    ) -> Result<Processed, Error> {
+        let Arrival { input, source, batch } = arrival;
+        let mut pass = Pass {
+            input,
+            now: Now { watermark: None, clock },
+            origins: Origins { offsets: Vec::new(), watermarks: Vec::new() },
+            exits: Exits { by_route: BTreeMap::new(), outputs: vec![0; batch.len()] },
+            is_called_by_time: false,
+            done: Processed::default(),
+        };
+        let mut flow = Flow { records: batch, origin: None };
+        let mut at = 0;
+        if self.is_stateful() {
+            let given = flow.records.len();
+            pass.origins.offsets = flow.records.iter().map(|record| record.offset).collect();
+            // Records have their event time once they leave the last step before it that gives it, where there is one.
+            let before = self.steps.iter().take_while(|step| !step.is_stateful());
+            let sets_time = before.enumerate().filter(|(_, step)| step.description().sets_time);
+            at = sets_time.last().map_or(0, |(at, _)| at + 1);
+            self.run(0..at, &mut flow, &mut pass).await?;
+            pass.origins.watermarks = observe(&flow.times(given));
+            pass.now.watermark = pass.origins.watermarks.last().copied().filter(|watermark| *watermark > NOT_YET);
+        }
+        self.run(at..self.steps.len(), &mut flow, &mut pass).await?;
+        Ok(self.finish(flow, pass, &source))
     }
 
     /// Lets time pass without a record. The ids of the outputs are of the place `number` of `source`.
     pub async fn advance(&mut self, source: &Arc<str>, number: Offset, now: Now) -> Result<Processed, Error> {
-        let origins = Origins { offsets: vec![number], watermarks: vec![now.watermark.unwrap_or(NOT_YET)] };
-        let exits = Exits { by_route: BTreeMap::new(), outputs: vec![0] };
-        let flow = Flow { records: Batch::default(), origin: Some(Vec::new()) };
-        self.run(0, source, flow, &origins, exits, now, true).await
+        let mut pass = Pass {
+            input: 0,
+            now,
+            origins: Origins { offsets: vec![number], watermarks: vec![now.watermark.unwrap_or(NOT_YET)] },
+            exits: Exits { by_route: BTreeMap::new(), outputs: vec![0] },
+            is_called_by_time: true,
+            done: Processed::default(),
+        };
+        let mut flow = Flow { records: Batch::default(), origin: Some(Vec::new()) };
+        self.run(0..self.steps.len(), &mut flow, &mut pass).await?;
+        Ok(self.finish(flow, pass, source))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "it is the one loop of the two above")]
-    async fn run(
-        &mut self,
-        input: u32,
-        source: &Arc<str>,
-        mut flow: Flow,
-        origins: &Origins,
-        mut exits: Exits,
-        now: Now,
-        is_called_by_time: bool,
-    ) -> Result<Processed, Error> {
-        let mut done = Processed::default();
-        for (step, ports) in self.steps.iter_mut().zip(&self.ports) {
+    /// Runs records through some of the steps.
+    async fn run(&mut self, steps: Range<usize>, flow: &mut Flow, pass: &mut Pass) -> Result<(), Error> {
+        let Pass { input, now, origins, exits, is_called_by_time, done } = pass;
+        for (step, ports) in self.steps.iter_mut().zip(&self.ports).take(steps.end).skip(steps.start) {
             if !flow.records.is_empty() {
                 let watermarks = if step.is_stateful() { flow.watermarks(origins) } else { Vec::new() };
-                let outcome = step.run(Given { input, batch: &flow.records, watermarks: &watermarks }).await?;
+                let given = Given { input: *input, batch: &flow.records, watermarks: &watermarks };
+                let outcome = step.run(given).await?;
                 if !outcome.rejects.is_empty() {
                     done.refused.push(Refused::of(step.name().clone(), &flow.records, outcome.rejects.clone()));
                 }
@@ -162,15 +194,20 @@ impl Chain {
             }
             // Time has also gone on with records that the step did not see.
             let is_due = step.alarms().event_time.is_some_and(|due| Some(due) <= now.watermark);
-            if step.is_stateful() && (is_called_by_time || is_due) {
+            if step.is_stateful() && (*is_called_by_time || is_due) {
                 flow.append(&step.advance(now.watermark, now.clock).await?, origins);
             }
-            done.filtered += flow.split_off(ports, &mut exits);
+            done.filtered += flow.split_off(ports, exits);
         }
+        Ok(())
+    }
+
+    fn finish(&mut self, flow: Flow, pass: Pass, source: &Arc<str>) -> Processed {
+        let Pass { mut exits, mut done, .. } = pass;
         exits.take_all(0, flow);
         done.outputs = exits.into_outputs(source);
         done.state = self.steps.iter_mut().flat_map(Step::take_changes).collect();
-        Ok(done)
+        done
     }
 
     /// What was processed last brought about nothing, and will not be committed.
@@ -202,6 +239,17 @@ impl Flow {
             None => at,
             Some(origin) => origin.get(at as usize).copied().unwrap_or(at),
         }
+    }
+
+    /// For each of the records that were given, the highest timestamp of what it has become; `None`: nothing is left of it.
+    fn times(&self, given: usize) -> Vec<Option<Timestamp>> {
+        let mut times = vec![None; given];
+        for (at, record) in (0..).zip(self.records.iter()) {
+            if let Some(time) = times.get_mut(self.origin_of(at) as usize) {
+                *time = (*time).max(Some(record.timestamp));
+            }
+        }
+        times
     }
 
     /// For each record the watermark once it has come.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::chain::NOT_YET;
-use crate::record::{Batch, Offset, Record, Timestamp};
+use crate::record::{Offset, Timestamp};
 use crate::state::Home;
 use crate::store::{Error, StateChange, TableId};
 
@@ -65,19 +65,20 @@ impl EventTime {
         Some(self.watermark).filter(|watermark| *watermark > NOT_YET)
     }
 
-    /// Takes notice of records: for each, what the task's watermark is once it has come.
-    pub fn observe(&mut self, input: usize, records: &Batch, idle: &[bool], taken: u64) -> Vec<Timestamp> {
+    /// Takes notice of records, by the event time of those that have one: for each, what the task's watermark is once it has
+    /// come.
+    pub fn observe(&mut self, input: usize, times: &[Option<Timestamp>], idle: &[bool], taken: u64) -> Vec<Timestamp> {
         let is_idle = |at: usize| idle.get(at).copied().unwrap_or(false);
         let others = self.inputs.iter().enumerate().filter(|(at, _)| *at != input && !is_idle(*at));
         let others = others.map(|(_, other)| other.watermark).min().unwrap_or(Timestamp(i64::MAX));
         let (Some(own), watermark) = (self.inputs.get_mut(input), &mut self.watermark) else { return Vec::new() };
         own.taken = taken;
-        let after = |record: Record<'_>| {
-            own.watermark = record.timestamp.max(own.watermark);
+        let after = |time: &Option<Timestamp>| {
+            own.watermark = time.map_or(own.watermark, |time| time.max(own.watermark));
             *watermark = others.min(own.watermark).max(*watermark);
             *watermark
         };
-        records.iter().map(after).collect()
+        times.iter().map(after).collect()
     }
 
     /// The number of the next time that time alone brings something about.

@@ -62,6 +62,8 @@ pub(super) struct ConfigError {
 #[component(record)]
 pub(super) struct DescriptionOut {
     pub(super) ports: Vec<String>,
+    #[component(name = "sets-time")]
+    pub(super) sets_time: bool,
 }
 
 /// A `reject`, unchecked.
@@ -151,6 +153,8 @@ pub(super) struct TableOut {
 #[component(record)]
 pub(super) struct StatefulDescriptionOut {
     pub(super) ports: Vec<String>,
+    #[component(name = "sets-time")]
+    pub(super) sets_time: bool,
     pub(super) tables: Vec<TableOut>,
 }
 

@@ -10,8 +10,9 @@ use async_trait::async_trait;
 use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Lift, Lower, TypedFunc};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 
-use super::bindings::{AdvanceIn, AdvanceOut, StatefulInitOut, StatefulProcessIn, StatefulProcessOut};
+use super::bindings::{AdvanceIn, AdvanceOut, DescriptionOut, StatefulDescriptionOut, StatefulInitOut};
 use super::bindings::{BatchIn, ConfigError, Context, DeliveryInitOut, InitIn, ProcessIn, ProcessOut, StepInitOut};
+use super::bindings::{StatefulProcessIn, StatefulProcessOut};
 use super::bindings::{WriteIn, WriteOut};
 use super::engine::{Engine, INSTANCES_MAX};
 use super::limits::{Log, State, cut, on_tick, one_line};
@@ -229,10 +230,11 @@ impl TransformFactory {
         let mut guest = self.0.start().await?;
         let init = guest.function::<InitIn<'_>, StepInitOut>(Some(self.0.compiled.init))?;
         let (described,) = guest.call(init, self.0.init()).await?;
-        let ports = validate::ports(described.map_err(config_error)?.ports)?;
+        let DescriptionOut { ports, sets_time } = described.map_err(config_error)?;
+        let ports = validate::ports(ports)?;
         let process = guest.function(Some(self.0.compiled.work))?;
         let instance = TransformInstance { guest, process, ports: ports.len() };
-        Ok((instance, Description { ports, tables: None }))
+        Ok((instance, Description { ports, sets_time, tables: None }))
     }
 }
 
@@ -274,12 +276,12 @@ impl Factory for StatefulFactory {
         let mut guest = self.0.start().await?;
         let init = guest.function::<InitIn<'_>, StatefulInitOut>(Some(self.0.compiled.init))?;
         let (described,) = guest.call(init, self.0.init()).await?;
-        let described = described.map_err(config_error)?;
-        let (ports, tables) = (validate::ports(described.ports)?, validate::tables(described.tables)?);
+        let StatefulDescriptionOut { ports, sets_time, tables } = described.map_err(config_error)?;
+        let (ports, tables) = (validate::ports(ports)?, validate::tables(tables)?);
         let process = guest.function(Some(self.0.compiled.work))?;
         let advance = guest.function(self.0.compiled.advance)?;
         let instance = StatefulInstance { guest, process, advance, ports: ports.len() };
-        Ok((Box::new(instance), Description { ports, tables: Some(tables) }))
+        Ok((Box::new(instance), Description { ports, sets_time, tables: Some(tables) }))
     }
 }
 

@@ -94,6 +94,8 @@ pub enum Answer {
 pub struct Description {
     /// The names of its ports beside the main one: the first has number 1.
     pub ports: Vec<String>,
+    /// Whether it gives records their event time.
+    pub sets_time: bool,
     /// Its tables, where it has keyed state; `None`: it has none, and need not be told of time.
     pub tables: Option<Vec<TableSpec>>,
 }

@@ -47,6 +47,8 @@ struct Case {
     config: Value,
     /// By input: key and time. The value is the key, and for a join the number of the record as well.
     inputs: Vec<Vec<(&'static str, i64)>>,
+    /// Whether a step gives the records their times, which do not have them when they are read.
+    is_timed_late: bool,
     /// Whether reading fails now and then.
     is_shaky: bool,
     out: Mutex<BTreeMap<Id, String>>,
@@ -69,8 +71,9 @@ impl Case {
         };
         let count = if plugin == "asof" { 2 } else { 1 };
         let inputs = (0..count).map(|_| records(&rng)).collect();
+        let is_timed_late = count == 1 && rng.below(2) == 0;
         let (out, is_done) = (Mutex::default(), Mutex::default());
-        Arc::new(Case { rng, plugin, config, inputs, is_shaky, out, is_done })
+        Arc::new(Case { rng, plugin, config, inputs, is_timed_late, is_shaky, out, is_done })
     }
 
     /// What has to come out, computed record by record.
@@ -226,11 +229,36 @@ impl Reader for CaseReader {
         for n in self.next..end {
             let (key, time) = given[n as usize];
             let value = if self.case.inputs.len() > 1 && key != DROPPED { format!("{key}{n}") } else { key.to_owned() };
+            let time = if self.case.is_timed_late { 1_700_000_000_000 } else { time };
             let record = Record::of(value.as_bytes(), Timestamp(time));
             records.push(&Record { key: Some(key.as_bytes()), offset: Offset(n), ..record });
         }
         self.next = end;
         Ok(Some(Chunk { source: self.input.to_string().into(), records, position: Position::at(Offset(end)) }))
+    }
+}
+
+/// Gives records their times.
+struct TimeSetter(Arc<Case>);
+
+#[async_trait]
+impl Instance for TimeSetter {
+    async fn process(&mut self, given: Given<'_>, _: &mut Tables) -> Result<Outcome, Failure> {
+        let mut records = Batch::default();
+        for record in given.batch.iter() {
+            let (_, time) = self.0.inputs[0][record.offset.0 as usize];
+            records.push(&Record { timestamp: Timestamp(time), ..record });
+        }
+        let origin = (0..records.len() as u32).collect();
+        Ok(Outcome::of(Answer::Replaced { records, origin, fired: Vec::new() }, Vec::new()))
+    }
+}
+
+#[async_trait]
+impl Factory for TimeSetter {
+    async fn start(&self) -> Result<(Box<dyn Instance>, Description), StartError> {
+        let description = Description { sets_time: true, ..Description::default() };
+        Ok((Box::new(TimeSetter(self.0.clone())), description))
     }
 }
 
@@ -294,10 +322,15 @@ impl Wiring for CaseWires {
     async fn chain(&self, task: &TaskSpec) -> Result<Chain, StartError> {
         let home = task.home(&self.store);
         let step = self.plugin.step(context(), self.case.config.clone(), limits()).unwrap();
-        let steps = vec![
+        let mut steps = Vec::new();
+        if self.case.is_timed_late {
+            let setter = Arc::new(TimeSetter(self.case.clone()));
+            steps.push(Step::start("times".into(), setter, 0, &home).await?);
+        }
+        steps.extend([
             Step::start("dropper".into(), Arc::new(Dropper), 0, &home).await?,
             Step::start("step".into(), step, 0, &home).await?,
-        ];
+        ]);
         let ports = if self.case.plugin == "windows" { BTreeMap::from([("late".into(), 1)]) } else { BTreeMap::new() };
         Ok(Chain::new(steps, &ports).unwrap())
     }

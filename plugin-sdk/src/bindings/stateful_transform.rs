@@ -637,6 +637,8 @@ pub mod exports {
                 pub struct Description {
                     /// As in `step`.
                     pub ports: _rt::Vec<_rt::String>,
+                    /// As in `step`.
+                    pub sets_time: bool,
                     /// Its tables, at most 64. The state of a table that a plugin does not name any more is kept.
                     pub tables: _rt::Vec<Table>,
                 }
@@ -647,6 +649,7 @@ pub mod exports {
                     ) -> ::core::fmt::Result {
                         f.debug_struct("Description")
                             .field("ports", &self.ports)
+                            .field("sets-time", &self.sets_time)
                             .field("tables", &self.tables)
                             .finish()
                     }
@@ -848,7 +851,11 @@ pub mod exports {
                         match result7 {
                             Ok(e) => {
                                 *ptr8.add(0).cast::<u8>() = (0i32) as u8;
-                                let Description { ports: ports9, tables: tables9 } = e;
+                                let Description {
+                                    ports: ports9,
+                                    sets_time: sets_time9,
+                                    tables: tables9,
+                                } = e;
                                 let vec11 = ports9;
                                 let len11 = vec11.len();
                                 let layout11 = _rt::alloc::Layout::from_size_align(
@@ -882,6 +889,12 @@ pub mod exports {
                                 *ptr8
                                     .add(::core::mem::size_of::<*const u8>())
                                     .cast::<*mut u8>() = result11;
+                                *ptr8
+                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<u8>() = (match sets_time9 {
+                                    true => 1,
+                                    false => 0,
+                                }) as u8;
                                 let vec14 = tables9;
                                 let len14 = vec14.len();
                                 let layout14 = _rt::alloc::Layout::from_size_align(
@@ -938,10 +951,10 @@ pub mod exports {
                                     }
                                 }
                                 *ptr8
-                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .add(5 * ::core::mem::size_of::<*const u8>())
                                     .cast::<usize>() = len14;
                                 *ptr8
-                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
                                     .cast::<*mut u8>() = result14;
                             }
                             Err(e) => {
@@ -1007,10 +1020,10 @@ pub mod exports {
                                     ::core::mem::size_of::<*const u8>(),
                                 );
                                 let l6 = *arg0
-                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
                                     .cast::<*mut u8>();
                                 let l7 = *arg0
-                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .add(5 * ::core::mem::size_of::<*const u8>())
                                     .cast::<usize>();
                                 let base10 = l6;
                                 let len10 = l7;
@@ -1769,9 +1782,9 @@ macro_rules! __export_stateful_transform_impl {
         (link_section =
         "component-type:wit-bindgen:0.61.1:weir:plugin@0.1.0:stateful-transform:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 1495] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 1506] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xce\x0a\x01A\x02\x01\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xd9\x0a\x01A\x02\x01\
 A\x0c\x01B\x04\x01m\x04\x05error\x04warn\x04info\x05debug\x04\0\x05level\x03\0\0\
 \x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x15weir:pl\
 ugin/log@0.1.0\x05\0\x01B\x17\x01py\x01p}\x01r\x02\x04ends\0\x04data\x01\x04\0\x07\
@@ -1793,19 +1806,20 @@ reject\x01B&\x02\x03\x02\x01\x03\x04\0\x05batch\x03\0\0\x02\x03\x02\x01\x04\x04\
 \x0cconfig-error\x03\0\x02\x02\x03\x02\x01\x05\x04\0\x07context\x03\0\x04\x02\x03\
 \x02\x01\x06\x04\0\x06reject\x03\0\x06\x01m\x05\x05bytes\x04text\x04json\x08unsi\
 gned\x06signed\x04\0\x06format\x03\0\x08\x01kw\x01r\x04\x04names\x03key\x09\x05v\
-alue\x09\x06ttl-ms\x0a\x04\0\x05table\x03\0\x0b\x01ps\x01p\x0c\x01r\x02\x05ports\
-\x0d\x06tables\x0e\x04\0\x0bdescription\x03\0\x0f\x01kx\x01r\x02\x0aevent-time\x11\
-\x0aclock-time\x11\x04\0\x06alarms\x03\0\x12\x01py\x01px\x01r\x03\x06origin\x14\x05\
-fired\x15\x07records\x01\x04\0\x0breplacement\x03\0\x16\x01q\x03\x09unchanged\0\0\
-\x06select\x01\x14\0\x08replaced\x01\x17\0\x04\0\x06answer\x03\0\x18\x01p\x07\x01\
-r\x04\x06answer\x19\x07rejects\x1a\x04latey\x06alarms\x13\x04\0\x07outcome\x03\0\
-\x1b\x01r\x04\x06origin\x14\x05fired\x15\x07records\x01\x06alarms\x13\x04\0\x08a\
-dvanced\x03\0\x1d\x01j\x01\x10\x01\x03\x01@\x02\x06configs\x07context\x05\0\x1f\x04\
-\0\x04init\x01\x20\x01@\x03\x05inputy\x05batch\x01\x0awatermarks\x15\0\x1c\x04\0\
-\x07process\x01!\x01@\x02\x09watermark\x11\x05clockx\0\x1e\x04\0\x07advance\x01\"\
-\x04\0\x1fweir:plugin/stateful-step@0.1.0\x05\x07\x04\0$weir:plugin/stateful-tra\
-nsform@0.1.0\x04\0\x0b\x18\x01\0\x12stateful-transform\x03\0\0\0G\x09producers\x01\
-\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+alue\x09\x06ttl-ms\x0a\x04\0\x05table\x03\0\x0b\x01ps\x01p\x0c\x01r\x03\x05ports\
+\x0d\x09sets-time\x7f\x06tables\x0e\x04\0\x0bdescription\x03\0\x0f\x01kx\x01r\x02\
+\x0aevent-time\x11\x0aclock-time\x11\x04\0\x06alarms\x03\0\x12\x01py\x01px\x01r\x03\
+\x06origin\x14\x05fired\x15\x07records\x01\x04\0\x0breplacement\x03\0\x16\x01q\x03\
+\x09unchanged\0\0\x06select\x01\x14\0\x08replaced\x01\x17\0\x04\0\x06answer\x03\0\
+\x18\x01p\x07\x01r\x04\x06answer\x19\x07rejects\x1a\x04latey\x06alarms\x13\x04\0\
+\x07outcome\x03\0\x1b\x01r\x04\x06origin\x14\x05fired\x15\x07records\x01\x06alar\
+ms\x13\x04\0\x08advanced\x03\0\x1d\x01j\x01\x10\x01\x03\x01@\x02\x06configs\x07c\
+ontext\x05\0\x1f\x04\0\x04init\x01\x20\x01@\x03\x05inputy\x05batch\x01\x0awaterm\
+arks\x15\0\x1c\x04\0\x07process\x01!\x01@\x02\x09watermark\x11\x05clockx\0\x1e\x04\
+\0\x07advance\x01\"\x04\0\x1fweir:plugin/stateful-step@0.1.0\x05\x07\x04\0$weir:\
+plugin/stateful-transform@0.1.0\x04\0\x0b\x18\x01\0\x12stateful-transform\x03\0\0\
+\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bind\
+gen-rust\x060.61.1";
         };
     };
 }

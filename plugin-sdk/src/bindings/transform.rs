@@ -221,6 +221,9 @@ pub mod exports {
                     /// The names of the output ports beside the main one: the first has number 1, and so on. At most 255.
                     /// A pipeline file names a port in `to` to say where its records go.
                     pub ports: _rt::Vec<_rt::String>,
+                    /// Whether it gives records their event time: it sets timestamps that say when something happened, where those that
+                    /// it is given say when it was read. The time of a pipeline is then that of the records that leave this step.
+                    pub sets_time: bool,
                 }
                 impl ::core::fmt::Debug for Description {
                     fn fmt(
@@ -229,6 +232,7 @@ pub mod exports {
                     ) -> ::core::fmt::Result {
                         f.debug_struct("Description")
                             .field("ports", &self.ports)
+                            .field("sets-time", &self.sets_time)
                             .finish()
                     }
                 }
@@ -374,7 +378,7 @@ pub mod exports {
                         match result7 {
                             Ok(e) => {
                                 *ptr8.add(0).cast::<u8>() = (0i32) as u8;
-                                let Description { ports: ports9 } = e;
+                                let Description { ports: ports9, sets_time: sets_time9 } = e;
                                 let vec11 = ports9;
                                 let len11 = vec11.len();
                                 let layout11 = _rt::alloc::Layout::from_size_align(
@@ -408,6 +412,12 @@ pub mod exports {
                                 *ptr8
                                     .add(::core::mem::size_of::<*const u8>())
                                     .cast::<*mut u8>() = result11;
+                                *ptr8
+                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<u8>() = (match sets_time9 {
+                                    true => 1,
+                                    false => 0,
+                                }) as u8;
                             }
                             Err(e) => {
                                 *ptr8.add(0).cast::<u8>() = (1i32) as u8;
@@ -907,9 +917,9 @@ macro_rules! __export_transform_impl {
         () = { #[rustfmt::skip] #[cfg(target_arch = "wasm32")] #[unsafe (link_section =
         "component-type:wit-bindgen:0.61.1:weir:plugin@0.1.0:transform:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 843] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 854] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xcb\x05\x01A\x02\x01\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xd6\x05\x01A\x02\x01\
 A\x0a\x01B\x04\x01m\x04\x05error\x04warn\x04info\x05debug\x04\0\x05level\x03\0\0\
 \x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x15weir:pl\
 ugin/log@0.1.0\x05\0\x01B\x0c\x01py\x01px\x01p}\x01r\x03\x05index\0\x04meta\x01\x04\
@@ -920,15 +930,15 @@ fig-error\x03\0\x0a\x03\0\x17weir:plugin/types@0.1.0\x05\x01\x02\x03\0\x01\x05ba
 tch\x02\x03\0\x01\x0cconfig-error\x02\x03\0\x01\x07context\x02\x03\0\x01\x06reje\
 ct\x01B\x18\x02\x03\x02\x01\x02\x04\0\x05batch\x03\0\0\x02\x03\x02\x01\x03\x04\0\
 \x0cconfig-error\x03\0\x02\x02\x03\x02\x01\x04\x04\0\x07context\x03\0\x04\x02\x03\
-\x02\x01\x05\x04\0\x06reject\x03\0\x06\x01ps\x01r\x01\x05ports\x08\x04\0\x0bdesc\
-ription\x03\0\x09\x01py\x01r\x02\x06origin\x0b\x07records\x01\x04\0\x0breplaceme\
-nt\x03\0\x0c\x01q\x03\x09unchanged\0\0\x06select\x01\x0b\0\x08replaced\x01\x0d\0\
-\x04\0\x06answer\x03\0\x0e\x01p\x07\x01r\x02\x06answer\x0f\x07rejects\x10\x04\0\x07\
-outcome\x03\0\x11\x01j\x01\x0a\x01\x03\x01@\x02\x06configs\x07context\x05\0\x13\x04\
-\0\x04init\x01\x14\x01@\x02\x05inputy\x05batch\x01\0\x12\x04\0\x07process\x01\x15\
-\x04\0\x16weir:plugin/step@0.1.0\x05\x06\x04\0\x1bweir:plugin/transform@0.1.0\x04\
-\0\x0b\x0f\x01\0\x09transform\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0d\
-wit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+\x02\x01\x05\x04\0\x06reject\x03\0\x06\x01ps\x01r\x02\x05ports\x08\x09sets-time\x7f\
+\x04\0\x0bdescription\x03\0\x09\x01py\x01r\x02\x06origin\x0b\x07records\x01\x04\0\
+\x0breplacement\x03\0\x0c\x01q\x03\x09unchanged\0\0\x06select\x01\x0b\0\x08repla\
+ced\x01\x0d\0\x04\0\x06answer\x03\0\x0e\x01p\x07\x01r\x02\x06answer\x0f\x07rejec\
+ts\x10\x04\0\x07outcome\x03\0\x11\x01j\x01\x0a\x01\x03\x01@\x02\x06configs\x07co\
+ntext\x05\0\x13\x04\0\x04init\x01\x14\x01@\x02\x05inputy\x05batch\x01\0\x12\x04\0\
+\x07process\x01\x15\x04\0\x16weir:plugin/step@0.1.0\x05\x06\x04\0\x1bweir:plugin\
+/transform@0.1.0\x04\0\x0b\x0f\x01\0\x09transform\x03\0\0\0G\x09producers\x01\x0c\
+processed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
         };
     };
 }

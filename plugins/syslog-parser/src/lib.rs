@@ -102,6 +102,10 @@ impl Transform for SyslogParser {
             }
         }
     }
+
+    fn sets_time(&self) -> bool {
+        self.config.event_time
+    }
 }
 
 weir_plugin::export!(SyslogParser);

@@ -91,7 +91,7 @@ impl Guest for Hostile {
             _ => {}
         }
         STATE.with_borrow_mut(|state| *state = (deed, 0));
-        Ok(Description { ports })
+        Ok(Description { ports, sets_time: false })
     }
 
     fn process(_input: u32, batch: Batch) -> Outcome {
