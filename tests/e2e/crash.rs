@@ -18,7 +18,7 @@ use weir::record::{Offset, Partition};
 use weir::store::Store;
 use weir::store::embedded::EmbeddedStore;
 
-use crate::harness::{Bench, free_port};
+use crate::harness::{Bench, free_port, tell};
 
 const PIPELINE: &str = "
 version: 1
@@ -197,13 +197,13 @@ fn report(kills: u64, at_work: u64, file_sent: u64, tcp_sent: u64, intake: &BTre
     }
     let lost: u64 = windows.iter().sum();
     let largest = windows.iter().max().copied().unwrap_or(0);
-    eprintln!(
+    tell(format_args!(
         "{kills} kills, {at_work} of them after the life had written output; file: {file_sent} lines in, {file_sent} out, each once"
-    );
-    eprintln!(
+    ));
+    tell(format_args!(
         "tcp: {tcp_sent} messages sent, {} in the intake stream and out, each once; {lost} lost before the intake stream, {largest} at most at one kill ({} bytes)",
         intake.len(),
-        largest * message(10_000).len() as u64,
-    );
+        largest * message(10_000).len() as u64
+    ));
     assert!(intake.len() as u64 + lost == tcp_sent, "the account of TCP messages does not come out even");
 }

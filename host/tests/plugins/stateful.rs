@@ -2,6 +2,7 @@
 //! once under its id, and says what a computation over all records at once says.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -408,4 +409,6 @@ fn outputs_are_the_same_however_batches_are_cut_and_whenever_the_task_is_killed(
             assert_eq!(out, expected, "seed {seed}, kills: {kills}, {}: {:?}", case.config, case.inputs);
         }
     }
+    // Not by a macro: the test runner keeps what they print to itself.
+    writeln!(std::io::stderr(), "stateful plugins: seeds 0 to {cases}, each in three ways, no difference").unwrap();
 }

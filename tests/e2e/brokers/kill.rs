@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::account::{Account, KEYS};
 use super::flow::{number as body_number, rabbitmq, with_head, write_secrets};
-use crate::harness::{Bench, Running};
+use crate::harness::{Bench, Running, tell};
 use crate::proxy::Proxy;
 use crate::services::{Sender, Sent, Servers, address};
 
@@ -260,7 +260,7 @@ fn break_connections(scene: &Scene, goals: &Goals, mut random: Random) -> BTreeM
 fn nothing_is_lost_or_doubled_between_brokers_that_are_killed() {
     let seed = setting("WEIR_BROKER_SEED", 1);
     let goals = Goals::of(setting("WEIR_BROKER_KILLS", 40));
-    eprintln!("seed {seed} (WEIR_BROKER_SEED)");
+    tell(format_args!("kill run between brokers, seed {seed} (WEIR_BROKER_SEED)"));
     let scene = Scene::set();
     let begun = Instant::now();
     let mut senders = scene.send();
@@ -276,11 +276,11 @@ fn nothing_is_lost_or_doubled_between_brokers_that_are_killed() {
     let mut weir = scene.bench.start(&["weir.yaml"]);
     let sent = senders.map(Sender::stop);
     let (worked, kafka) = (goals.lives.count(), goals.kafka.count());
-    eprintln!(
+    tell(format_args!(
         "{:.0} s: weir killed {kills} times, {worked} of them at work; kafka {kafka}, rabbitmq {} times; connections {kinds:?}",
         begun.elapsed().as_secs_f64(),
         goals.rabbitmq.count()
-    );
+    ));
     let messages = drain(&scene, &mut weir, &sent);
     assert_eq!(weir.terminate(), 0);
     check(&scene, &sent, messages, seed);
@@ -301,7 +301,7 @@ fn drain(scene: &Scene, weir: &mut Running, sent: &[Sent; 3]) -> Vec<Value> {
         }
         if Instant::now() > deadline {
             // What is missing is told by the check.
-            eprintln!("not everything came within {DRAIN:?}; weir said at the end:\n{}", end_of(&weir.said()));
+            tell(format_args!("not everything came within {DRAIN:?}; weir said at the end:\n{}", end_of(&weir.said())));
             return messages;
         }
         weir.assert_runs();
@@ -325,7 +325,7 @@ fn check(scene: &Scene, sent: &[Sent; 3], mut messages: Vec<Value>, seed: u64) {
     let mut accounts = Vec::new();
     for ((name, sent), streams) in names.into_iter().zip([queue, stream, topic]).zip(&out) {
         let account = Account::of(sent, streams);
-        eprintln!(
+        tell(format_args!(
             "{name}: {} confirmed, {} unsure, {} came; {} missing, {} doubled, {} swapped",
             sent.confirmed.len(),
             sent.maybe.len(),
@@ -333,7 +333,7 @@ fn check(scene: &Scene, sent: &[Sent; 3], mut messages: Vec<Value>, seed: u64) {
             account.missing.len(),
             account.doubled,
             account.swapped.len()
-        );
+        ));
         accounts.push((name, account));
     }
     let dir = scene.bench.path("");

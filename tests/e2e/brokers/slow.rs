@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::flow::{number, rabbitmq, with_head, write_secrets};
-use crate::harness::{Bench, Running};
+use crate::harness::{Bench, Running, tell};
 use crate::proxy::Proxy;
 use crate::services::{Facts, Servers, address, unique};
 
@@ -57,7 +57,11 @@ fn crawl(weir: &mut Running, proxy: &Proxy) {
         largest = largest.max(rss);
         std::thread::sleep(Duration::from_millis(100));
     }
-    eprintln!("memory: {} MiB settled, {} MiB at most in the minute", settled >> 20, largest >> 20);
+    tell(format_args!(
+        "slow broker: memory {} MiB settled, {} MiB at most in the minute",
+        settled >> 20,
+        largest >> 20
+    ));
     assert!(
         largest < settled + COPIES * IN_FLIGHT,
         "memory grew from {settled} to {largest} bytes; weir said: {}",

@@ -273,7 +273,7 @@ struct Launched {
 fn launch(name: Name, place: &Place) -> Result<Launched> {
     let log = place.dir.join("server.log");
     let processes = Processes::of(&place.dir);
-    let runs = !processes.running()?.is_empty();
+    let runs = !processes.are_gone()?;
     // Of a server that runs, any start in its log will do; of one that is started, only the next.
     let log_from = if runs { 0 } else { fs::metadata(&log).map_or(0, |metadata| metadata.len() as usize) };
     if !runs {
@@ -288,7 +288,7 @@ impl Launched {
         let processes = Processes::of(&place.dir);
         let ready = name.service().ready();
         while !self.said().contains(ready) {
-            if processes.running()?.is_empty() {
+            if processes.are_gone()? {
                 return Err(self.error(name, "ended instead of serving"));
             }
             if self.begun.elapsed() > READY_MAX {

@@ -17,6 +17,9 @@ const MARK: &str = "WEIR_SERVICE";
 /// How long the kernel may take to end a process that cannot refuse.
 const KILLED_MAX: Duration = Duration::from_secs(20);
 
+/// After so many looks that found nothing, there is nothing.
+const LOOKS_FOR_GONE: u32 = 5;
+
 /// The processes of the server in one folder.
 pub struct Processes {
     dir: PathBuf,
@@ -53,14 +56,28 @@ impl Processes {
         Ok(found)
     }
 
+    /// Whether there are none, and were none for a few looks: a process that is just running another program (`exec`) shows no
+    /// variables for a moment.
+    pub fn are_gone(&self) -> Result<bool> {
+        for look in 0..LOOKS_FOR_GONE {
+            if look > 0 {
+                std::thread::sleep(LOOK);
+            }
+            if !self.running()?.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Ends them at once (SIGKILL), and waits until they are gone.
     pub fn kill(&self) -> Result<()> {
         let begun = Instant::now();
         loop {
-            let running = self.running()?;
-            if running.is_empty() {
+            if self.are_gone()? {
                 return Ok(());
             }
+            let running = self.running()?;
             if begun.elapsed() > KILLED_MAX {
                 let dir = self.dir.display();
                 return Err(Error::new(format_args!("the server in {dir} outlived SIGKILL: processes {running:?}")));
@@ -80,7 +97,7 @@ impl Processes {
     pub fn end_within(&self, limit: Duration) -> Result<()> {
         let begun = Instant::now();
         while begun.elapsed() < limit {
-            if self.running()?.is_empty() {
+            if self.are_gone()? {
                 return Ok(());
             }
             std::thread::sleep(LOOK);
