@@ -21,6 +21,7 @@ use async_trait::async_trait;
 use futures_util::future::{BoxFuture, FutureExt, TryFutureExt, try_join_all};
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 pub use chain::{Chain, Route};
 
@@ -203,7 +204,7 @@ impl Task {
                 Some(committed) = run.commits.next() => run.acknowledge(committed?),
                 Some(delivered) = run.deliveries.next() => run.commit(delivered?).await?,
                 () = stop.stopped(), if reading => reading = false,
-                () = self.alarm(run.chain.clock_alarm()), if reading => run.let_time_pass().await?,
+                () = self.alarm(run.chain.clock_alarm(), run.called_at), if reading => run.let_time_pass().await?,
                 incoming = self.next(&mut run.inputs), if reading => match incoming? {
                     Some(incoming) => run.process(incoming).await?,
                     None => reading = false,
@@ -225,11 +226,13 @@ impl Task {
         inputs.next().await.map_err(failed)
     }
 
-    /// Waits until a step wants to be called by the clock.
-    async fn alarm(&self, at: Option<Timestamp>) {
+    /// Waits until a step wants to be called by the clock, and a while has passed since it was.
+    async fn alarm(&self, at: Option<Timestamp>, called_at: Instant) {
         let Some(at) = at else { return std::future::pending().await };
         let ms = u64::try_from(at.0.saturating_sub(self.clock.now().0)).unwrap_or(0);
-        tokio::time::sleep(Duration::from_millis(ms).max(CLOCK_CALLS_EVERY)).await;
+        let due = Instant::now().checked_add(Duration::from_millis(ms));
+        let Some(due) = due else { return std::future::pending().await };
+        tokio::time::sleep_until(due.max(called_at + CLOCK_CALLS_EVERY)).await;
     }
 
     async fn open(&self) -> Result<Run<'_>, Error> {
@@ -258,6 +261,7 @@ impl Task {
             task: self,
             inputs: Inputs::start(readers, spec.bytes_in_flight_max, spec.mode, time.is_some()),
             time,
+            called_at: Instant::now(),
             chain,
             outlets,
             lane: Lane::default(),
@@ -304,6 +308,8 @@ struct Run<'a> {
     inputs: Inputs,
     /// Where a step asks for it.
     time: Option<EventTime>,
+    /// When steps were last called by the clock.
+    called_at: Instant,
     chain: Chain,
     outlets: Vec<Outlet>,
     lane: Lane,
@@ -372,6 +378,7 @@ impl Run<'_> {
         let source: Arc<str> = format!("{}/{}@time", spec.pipeline, spec.partition).into();
         let now = Now { watermark: time.watermark(), clock: self.task.clock.now() };
         let mut done = self.chain.advance(&source, time.next_call(), now).await?;
+        self.called_at = Instant::now();
         if done.outputs.is_empty() && done.refused.is_empty() && done.state.is_empty() {
             self.chain.nothing_to_commit();
             return Ok(());

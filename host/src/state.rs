@@ -90,7 +90,7 @@ pub enum Misuse {
         tables: usize,
     },
     /// A key or value is too long.
-    #[error("it writes a {what} of {bytes} bytes to a table: at most {max} are allowed")]
+    #[error("it uses a {what} of {bytes} bytes in a table: at most {max} are allowed")]
     TooLong {
         /// A key, or a value.
         what: &'static str,
@@ -186,6 +186,7 @@ impl Tables {
     /// A key's value, where it is known here: `Some(None)` says that it has none.
     pub fn find(&mut self, table: u32, key: &[u8]) -> Result<Option<Option<&Bytes>>, Misuse> {
         let at = self.at(table)?;
+        check_key(key)?;
         let entry = self.tables.get_mut(at).and_then(|table| table.entries.get_mut(key));
         Ok(entry.map(|entry| {
             entry.is_used = true;
@@ -193,31 +194,37 @@ impl Tables {
         }))
     }
 
-    /// Reads keys from the store, so that [`Tables::find`] knows them.
-    pub async fn load(&mut self, table: u32, keys: Vec<Bytes>) -> Result<(), Misuse> {
+    /// Reads from the store keys that [`Tables::find`] does not know, and keeps their values here if there is room. Where the
+    /// store cannot be read there are no values, and [`Tables::take_error`] says why.
+    pub async fn load(&mut self, table: u32, keys: Vec<Bytes>) -> Result<Vec<Option<Bytes>>, Misuse> {
         let at = self.at(table)?;
-        let (Some(store), Some(table)) = (&self.store, self.tables.get_mut(at)) else { return Ok(()) };
-        match store.state_get(&table.id, &keys).await {
-            Err(error) => self.error = Some(error),
-            Ok(values) => {
-                for (key, value) in keys.into_iter().zip(values) {
-                    self.bytes += weight(&key, value.as_ref());
-                    table.entries.insert(key, Entry { value, chunk: 0, is_used: true });
-                }
-                self.shrink();
+        keys.iter().try_for_each(|key| check_key(key))?;
+        let (Some(store), Some(table)) = (&self.store, self.tables.get_mut(at)) else { return Ok(Vec::new()) };
+        let values = match store.state_get(&table.id, &keys).await {
+            Ok(values) => values,
+            Err(error) => {
+                self.error = Some(error);
+                return Ok(Vec::new());
             }
+        };
+        for (key, value) in keys.into_iter().zip(&values) {
+            self.bytes += weight(&key, value.as_ref());
+            let entry = Entry { value: value.clone(), chunk: 0, is_used: true };
+            // A key may have been asked for twice.
+            let before = table.entries.insert(key.clone(), entry);
+            self.bytes -= before.map_or(0, |before| weight(&key, before.value.as_ref()));
         }
-        Ok(())
+        self.shrink();
+        Ok(values)
     }
 
     /// Writes an entry, or with no value deletes it.
     pub fn write(&mut self, table: u32, key: Bytes, value: Option<Bytes>) -> Result<(), Misuse> {
         let at = self.at(table)?;
-        let value_bytes = value.as_ref().map_or(0, Bytes::len);
-        for (what, bytes, max) in [("key", key.len(), STATE_KEY_BYTES_MAX), ("value", value_bytes, VALUE_BYTES_MAX)] {
-            if bytes > max {
-                return Err(Misuse::TooLong { what, bytes, max });
-            }
+        check_key(&key)?;
+        let bytes = value.as_ref().map_or(0, Bytes::len);
+        if bytes > VALUE_BYTES_MAX {
+            return Err(Misuse::TooLong { what: "value", bytes, max: VALUE_BYTES_MAX });
         }
         let Some(table) = self.tables.get_mut(at) else { return Ok(()) };
         if let Some(sweep) = table.sweep.as_mut().filter(|_| value.is_some()) {
@@ -246,6 +253,8 @@ impl Tables {
         max: usize,
     ) -> Result<Scanned, Misuse> {
         let at = self.at(table)?;
+        check_key(prefix)?;
+        after.map_or(Ok(()), check_key)?;
         let (Some(store), Some(table)) = (&self.store, self.tables.get_mut(at)) else { return Ok(Scanned::default()) };
         let mut scanned = Scanned::default();
         let mut bytes = 0;
@@ -432,6 +441,12 @@ impl Table {
 fn is_over(value: &[u8], ttl_ms: u64, watermark: Timestamp) -> bool {
     let written = value.first_chunk().map(|time| (u64::from_be_bytes(*time) ^ (1 << 63)).cast_signed());
     written.is_some_and(|written| watermark.0 > written.saturating_add_unsigned(ttl_ms))
+}
+
+/// What is longer could not be written, and the store could not look for it.
+fn check_key(key: &[u8]) -> Result<(), Misuse> {
+    let (bytes, max) = (key.len(), STATE_KEY_BYTES_MAX);
+    if bytes > max { Err(Misuse::TooLong { what: "key", bytes, max }) } else { Ok(()) }
 }
 
 fn weight(key: &Bytes, value: Option<&Bytes>) -> usize {

@@ -254,7 +254,12 @@ impl Flow {
 
     /// For each record the watermark once it has come.
     fn watermarks(&self, origins: &Origins) -> Vec<Timestamp> {
-        let watermark = |at| origins.watermarks.get(self.origin_of(at) as usize).copied().unwrap_or_default();
+        let mut highest = NOT_YET;
+        // A step may give records in another order than it was given those that they come from; time never goes back.
+        let watermark = |at| {
+            highest = highest.max(origins.watermarks.get(self.origin_of(at) as usize).copied().unwrap_or(NOT_YET));
+            highest
+        };
         (0..self.records.len() as u32).map(watermark).collect()
     }
 

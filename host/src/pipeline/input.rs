@@ -206,7 +206,9 @@ impl Input {
         }
         self.before_head = 0;
         let records = if from == 0 { head.chunk.records } else { head.chunk.records.slice(from..len) };
-        Some((source, records, Progress { position: Some(head.chunk.position), taken: 0 }, budget))
+        // What was taken before and has not come again yet lies behind this position as well.
+        let progress = Progress { position: Some(head.chunk.position), taken: self.again };
+        Some((source, records, progress, budget))
     }
 }
 

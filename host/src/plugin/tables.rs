@@ -12,6 +12,8 @@ use crate::state::{Misuse, Tables};
 
 /// The entries that one scan gives at most.
 const SCAN_MAX: usize = 4096;
+/// The bytes of values that one call is answered with at most.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// Why a call into the state ends the guest. Shown as its cause.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +39,10 @@ fn link_reads(state: &mut LinkerInstance<'_, State>) -> Result<()> {
     state.func_wrap_async("get", |mut store: StoreContextMut<'_, State>, (table, keys): (u32, StringsOut)| {
         Box::new(async move {
             let mut tables = std::mem::take(&mut store.data_mut().tables);
-            let found = get(&mut tables, table, &Strings::of(&keys, &store)?).await;
+            let found = match Strings::of(&keys, &store) {
+                Ok(keys) => get(&mut tables, table, &keys).await,
+                Err(refused) => Err(refused),
+            };
             store.data_mut().tables = tables;
             Ok((found?,))
         })
@@ -114,40 +119,41 @@ fn write(
 }
 
 async fn get(tables: &mut Tables, table: u32, keys: &Strings<'_>) -> Result<FoundIn, Refused> {
+    let mut values = Vec::with_capacity(keys.len());
     let mut unknown = Vec::new();
     for key in keys.iter() {
-        if tables.find(table, key)?.is_none() {
+        let known = tables.find(table, key)?.map(Option::<&Bytes>::cloned);
+        if known.is_none() {
             unknown.push(Bytes::copy_from_slice(key));
         }
+        values.push(known);
     }
-    // What was found is in use now, so that making room for the others leaves it.
-    load(tables, table, unknown).await?;
+    // What is read is answered with, whether or not there is room to keep it.
+    let mut read = load(tables, table, unknown).await?.into_iter();
     let mut found = FoundIn::default();
     found.values.ends.reserve(keys.len());
-    for (at, key) in (0..).zip(keys.iter()) {
-        match tables.find(table, key)?.flatten() {
-            Some(value) => found.values.push(value),
-            None => {
-                found.values.push(&[]);
-                found.missing.push(at);
-            }
+    for (at, known) in (0..).zip(values) {
+        let value = known.unwrap_or_else(|| read.next().flatten());
+        if found.values.data.len() + value.as_ref().map_or(0, Bytes::len) > ANSWER_BYTES_MAX {
+            return Err(Refused::Strings(format!("it asks for more than {ANSWER_BYTES_MAX} bytes at once")));
         }
+        found.values.push(value.as_deref().unwrap_or_default());
+        found.missing.extend(value.is_none().then_some(at));
     }
     Ok(found)
 }
 
 async fn get_one(tables: &mut Tables, table: u32, key: &[u8]) -> Result<Option<Vec<u8>>, Refused> {
-    if tables.find(table, key)?.is_none() {
-        load(tables, table, vec![Bytes::copy_from_slice(key)]).await?;
+    if let Some(known) = tables.find(table, key)? {
+        return Ok(known.map(|value| value.to_vec()));
     }
-    Ok(tables.find(table, key)?.flatten().map(|value| value.to_vec()))
+    let mut read = load(tables, table, vec![Bytes::copy_from_slice(key)]).await?;
+    Ok(read.pop().flatten().map(|value| value.to_vec()))
 }
 
-async fn load(tables: &mut Tables, table: u32, keys: Vec<Bytes>) -> Result<(), Refused> {
-    if !keys.is_empty() {
-        tables.load(table, keys).await?;
-    }
-    if tables.has_error() { Err(Refused::Store) } else { Ok(()) }
+async fn load(tables: &mut Tables, table: u32, keys: Vec<Bytes>) -> Result<Vec<Option<Bytes>>, Refused> {
+    let read = if keys.is_empty() { Vec::new() } else { tables.load(table, keys).await? };
+    if tables.has_error() { Err(Refused::Store) } else { Ok(read) }
 }
 
 async fn scan(

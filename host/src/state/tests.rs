@@ -156,9 +156,9 @@ async fn what_is_over_goes_from_the_store_in_time() {
 async fn what_may_not_be_is_said() {
     let mut tables = home(&Arc::default()).tables(&"s".into(), &[spec("t", None)]);
     let long = tables.write(0, Bytes::from(vec![0; STATE_KEY_BYTES_MAX + 1]), None).unwrap_err();
-    assert_eq!(long.to_string(), "it writes a key of 32769 bytes to a table: at most 32768 are allowed");
+    assert_eq!(long.to_string(), "it uses a key of 32769 bytes in a table: at most 32768 are allowed");
     let large = tables.write(0, bytes(1), Some(Bytes::from(vec![0; VALUE_BYTES_MAX + 1]))).unwrap_err();
-    assert!(large.to_string().starts_with("it writes a value of 16777217 bytes"), "{large}");
+    assert!(large.to_string().starts_with("it uses a value of 16777217 bytes"), "{large}");
     let other = tables.find(1, b"k").unwrap_err();
     assert_eq!(other.to_string(), "it names table 1, but 1 was described, which can be used once init has returned");
 }

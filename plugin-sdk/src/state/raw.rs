@@ -102,9 +102,16 @@ impl RawTable {
 
     /// Hands over what was written.
     pub(super) fn flush(&mut self) {
-        if self.written.is_empty() {
-            return;
+        if !self.written.is_empty() {
+            self.hand_over();
         }
+        if self.bytes > KEPT_BYTES_MAX {
+            self.entries = HashMap::default();
+            self.bytes = 0;
+        }
+    }
+
+    fn hand_over(&mut self) {
         let (mut keys, mut values, mut deleted) = (Strings::none(), Strings::none(), Strings::none());
         for key in self.written.drain(..) {
             let Some(entry) = self.entries.get_mut(&key) else { continue };
@@ -122,10 +129,6 @@ impl RawTable {
         }
         if !deleted.ends.is_empty() {
             host::delete(self.number, &deleted);
-        }
-        if self.bytes > KEPT_BYTES_MAX {
-            self.entries = HashMap::default();
-            self.bytes = 0;
         }
     }
 

@@ -50,7 +50,8 @@ impl Stateful for Dedupe {
     type Config = Config;
 
     fn new(config: Config, _: &Context, state: &mut State) -> Result<Self, ConfigError> {
-        let seen = state.table_with_ttl("seen", config.within.as_ms())?;
+        // A record that is late by as much as is still told repeats one that went on as much earlier than itself.
+        let seen = state.table_with_ttl("seen", config.within.as_ms().saturating_mul(2))?;
         Ok(Dedupe { config, seen, key: Vec::new() })
     }
 
@@ -96,11 +97,11 @@ enum Seen {
 impl Dedupe {
     fn decide(&mut self, key: &Vec<u8>, event: &Event<'_>) -> Seen {
         let (time, within) = (event.timestamp(), self.config.within.as_ms());
-        if self.seen.get(key, event.watermark()).is_some_and(|first| time.abs_diff(first) <= within) {
-            return Seen::Repeated;
-        }
         if event.watermark() > time.saturating_add_unsigned(within) {
             return Seen::TooLate;
+        }
+        if self.seen.get(key, event.watermark()).is_some_and(|first| time.abs_diff(first) <= within) {
+            return Seen::Repeated;
         }
         self.seen.put(key, &time, time);
         Seen::First

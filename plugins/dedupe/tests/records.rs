@@ -77,12 +77,12 @@ proptest! {
             let at = time - if n % 3 == 0 { *late } else { 0 };
             watermark = watermark.max(at);
             given.push((*key, at));
-            let known = firsts.get(key).filter(|first| watermark <= **first + within as i64);
-            if known.is_some_and(|first| at.abs_diff(*first) <= within) {
+            let is_known = watermark <= at + within as i64;
+            if is_known && firsts.get(key).is_some_and(|first| at.abs_diff(*first) <= within) {
                 continue;
             }
             expected.push(format!("{key}"));
-            if watermark <= at + within as i64 {
+            if is_known {
                 firsts.insert(*key, at);
             }
         }
