@@ -159,5 +159,6 @@ pub fn free_port() -> u16 {
 /// Says what a test has measured, also when it passes: the test runner keeps what macros print to itself.
 pub fn tell(line: std::fmt::Arguments<'_>) {
     use std::io::Write as _;
-    writeln!(std::io::stderr(), "{line}").unwrap();
+    let mut err = std::io::stderr();
+    writeln!(err, "{line}").unwrap();
 }

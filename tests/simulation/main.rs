@@ -55,7 +55,8 @@ fn nothing_is_lost_or_doubled_whatever_fails() {
         }
     }
     // Not by a macro: the test runner keeps what they print to itself.
-    writeln!(std::io::stderr(), "simulation: {} seeds, no violation", seeds.count()).unwrap();
+    let mut err = std::io::stderr();
+    writeln!(err, "simulation: {} seeds, no violation", seeds.count()).unwrap();
 }
 
 #[test]

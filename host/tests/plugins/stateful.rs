@@ -410,5 +410,6 @@ fn outputs_are_the_same_however_batches_are_cut_and_whenever_the_task_is_killed(
         }
     }
     // Not by a macro: the test runner keeps what they print to itself.
-    writeln!(std::io::stderr(), "stateful plugins: seeds 0 to {cases}, each in three ways, no difference").unwrap();
+    let mut err = std::io::stderr();
+    writeln!(err, "stateful plugins: seeds 0 to {cases}, each in three ways, no difference").unwrap();
 }
