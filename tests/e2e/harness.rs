@@ -33,10 +33,11 @@ impl Bench {
         self.path(name)
     }
 
-    /// The lines of a file; none where it does not exist.
+    /// The lines of a file, as far as they are written whole; none where it does not exist.
     pub fn lines(&self, name: &str) -> Vec<String> {
         let text = fs::read(self.path(name)).unwrap_or_default();
-        String::from_utf8(text).unwrap().lines().map(str::to_owned).collect()
+        let whole = text.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+        String::from_utf8(text[..whole].to_vec()).unwrap().lines().map(str::to_owned).collect()
     }
 
     /// The size of a file; 0 where it does not exist.

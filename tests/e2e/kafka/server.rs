@@ -133,7 +133,7 @@ impl Kafka {
              offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
              authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
              allow.everyone.if.no.acl.found=true\nsuper.users=User:ANONYMOUS\n\
-             auto.create.topics.enable=false\nlog.cleaner.dedupe.buffer.size=16777216\nbroker.heartbeat.interval.ms=500\nbroker.session.timeout.ms=3000\n",
+             auto.create.topics.enable=false\nlog.retention.ms=-1\nlog.cleaner.dedupe.buffer.size=16777216\nbroker.heartbeat.interval.ms=500\nbroker.session.timeout.ms=3000\n",
             data = data.display(),
             tls = tls.display(),
         );

@@ -97,6 +97,7 @@ fn rabbitmq_that_is_down_at_start_or_loses_its_queue_is_waited_for() {
     let server = Server::start();
     Client::connect(&server).declare("late", "classic");
     Client::connect(&server).confirmed_numbers("late", 0, 10);
+    server.sync_declarations();
     server.kill();
     let bench = bench(&from_queue(&server, "late", ""));
     let output = bench.run(&["check", "--connect", "weir.yaml"]);

@@ -239,6 +239,7 @@ fn rabbitmq_messages_come_out_once_when_weir_is_killed() {
 fn rabbitmq_messages_survive_a_broker_that_is_killed() {
     let server = Server::start();
     Client::connect(&server).declare("down", "classic");
+    server.sync_declarations();
     let bench = bench(&from_queue(&server, "down", "    prefetch: 300"));
     let mut weir = bench.start(&["weir.yaml"]);
     for round in 0..2 {

@@ -90,6 +90,11 @@ impl Server {
             .unwrap()
     }
 
+    /// Makes durable what was declared: the broker answers a declaration up to two seconds before it writes it.
+    pub fn sync_declarations(&self) {
+        self.ctl(&["eval", "mnesia:sync_log()."]);
+    }
+
     /// Kills it as a power cut would.
     pub fn kill(&self) {
         let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
