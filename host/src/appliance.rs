@@ -21,7 +21,7 @@ use crate::api::{self, ApiState};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, KafkaSource, Source as SourceConfig};
 use crate::metrics::{Lags, PipelineMetrics};
-use crate::pipeline::{self, Destination, Task, TaskSpec};
+use crate::pipeline::{self, Destination, StreamTarget, TableInput, Task, TaskInput, TaskSpec};
 use crate::plugin::Plugin;
 use crate::record::Partition;
 use crate::sink::stdout::Stdout;
@@ -296,8 +296,8 @@ impl Appliance {
     fn writes(&self, pipeline: &Arc<str>, spec: &TaskSpec) -> Vec<Writing> {
         let mut streams: BTreeSet<&str> = BTreeSet::new();
         for destination in spec.routes.iter().flatten() {
-            if let Destination::Stream(name, _) = destination {
-                streams.insert(name);
+            if let Destination::Stream(stream) = destination {
+                streams.insert(&stream.name);
             }
         }
         if !downstream_of_dead_letters(&self.config).contains(pipeline) {
@@ -330,10 +330,30 @@ impl Parts {
             Some(topics) => supervise::has(topics, partition),
             None => partition.0 < input_partitions(config, input),
         };
-        let inputs = (0..).zip(pipeline.from.iter().cloned()).filter(|(_, input)| has(input)).collect();
+        let streams = (0..).zip(&pipeline.from).filter(|(_, input)| has(input));
+        let mut inputs: Vec<_> =
+            streams.map(|(number, input)| TaskInput::of(number, input.clone(), partition)).collect();
+        for (place, step) in pipeline.steps.iter().enumerate() {
+            for (number, table) in (pipeline.from.len() as u32..).zip(&step.tables) {
+                let is_global = !table.is_partitioned;
+                let input = |partition| TaskInput {
+                    table: Some(TableInput { step: place, step_name: step.name.clone(), is_global }),
+                    ..TaskInput::of(number, table.name.clone(), partition)
+                };
+                if is_global {
+                    inputs.extend((0..input_partitions(config, &table.name)).map(Partition).map(input));
+                } else if has(&table.name) {
+                    inputs.push(input(partition));
+                }
+            }
+        }
         let routes = std::iter::once(&pipeline.to).chain(pipeline.ports.values());
         let destination = |name: &Arc<str>| match config.streams.get(name) {
-            Some(stream) => Destination::Stream(name.clone(), stream.partitions),
+            Some(stream) => Destination::Stream(StreamTarget {
+                name: name.clone(),
+                partitions: stream.partitions,
+                key: config.stream_keys.get(name).cloned(),
+            }),
             None => Destination::Sink(name.clone()),
         };
         TaskSpec {
@@ -353,7 +373,7 @@ fn kafka_inputs(config: &Config, pipeline: &config::Pipeline) -> Vec<(Arc<str>, 
         Some(SourceConfig::Kafka(settings)) => Some((name.clone(), settings.clone())),
         _ => None,
     };
-    pipeline.from.iter().filter_map(kafka).collect()
+    pipeline.partitioned().filter_map(kafka).collect()
 }
 
 /// How many partitions a source or stream has.
@@ -387,7 +407,8 @@ fn downstream_of_dead_letters(config: &Config) -> BTreeSet<Arc<str>> {
     loop {
         let before = pipelines.len();
         for (name, pipeline) in &config.pipelines {
-            if pipeline.from.iter().any(|input| streams.contains(input)) {
+            let tables = pipeline.steps.iter().flat_map(|step| &step.tables).map(|table| &table.name);
+            if pipeline.from.iter().chain(tables).any(|input| streams.contains(input)) {
                 pipelines.insert(name.clone());
                 streams.extend(pipeline.to.iter().chain(pipeline.ports.values().flatten()).cloned());
             }

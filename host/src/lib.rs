@@ -8,6 +8,7 @@ pub mod record;
 pub mod stop;
 
 pub mod config;
+mod field;
 
 pub mod kafka;
 mod rabbitmq;

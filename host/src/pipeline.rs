@@ -8,6 +8,7 @@
 //!
 //! This file knows sources, steps, sinks and the store by their traits alone: the simulation runs it as it is.
 
+mod ahead;
 mod chain;
 mod deliver;
 mod input;
@@ -25,12 +26,14 @@ use tokio::time::Instant;
 
 pub use chain::{Chain, Route};
 
+use ahead::Ahead;
 use chain::{Arrival, Now, Processed, Refused};
 use deliver::{Confirmed, Outlet};
-use input::{Incoming, Inputs, Progress};
+use input::{Incoming, Inputs, Opened};
 use time::EventTime;
 
 use crate::clock::Clock;
+use crate::config::StreamKey;
 use crate::metrics::PipelineMetrics;
 use crate::plugin::{StartError, step};
 use crate::record::{Output, Partition, Position, Timestamp};
@@ -52,10 +55,21 @@ const CLOCK_CALLS_EVERY: Duration = Duration::from_millis(10);
 /// Where records go.
 #[derive(Debug, Clone)]
 pub enum Destination {
-    /// An embedded stream, and how many partitions it has.
-    Stream(StreamName, u32),
+    /// An embedded stream.
+    Stream(StreamTarget),
     /// A sink, by name.
     Sink(Arc<str>),
+}
+
+/// An embedded stream to append to.
+#[derive(Debug, Clone)]
+pub struct StreamTarget {
+    /// Its name.
+    pub name: StreamName,
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// What becomes the key of its records; `None`: they keep theirs.
+    pub key: Option<StreamKey>,
 }
 
 /// What a task is.
@@ -65,14 +79,55 @@ pub struct TaskSpec {
     pub pipeline: Arc<str>,
     /// The partition of its inputs.
     pub partition: Partition,
-    /// The inputs that have this partition: the place in `from`, and the name of the source or stream.
-    pub inputs: Vec<(u32, Arc<str>)>,
+    /// What it reads: first what `from` names, then the tables of its steps.
+    pub inputs: Vec<TaskInput>,
     /// The destinations of each route; route 0 is the main one.
     pub routes: Vec<Vec<Destination>>,
     /// Bytes of records that may be on their way between reading and commit.
     pub bytes_in_flight_max: usize,
     /// Whether to go on for ever or to the end of what there is.
     pub mode: Mode,
+}
+
+/// One input of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskInput {
+    /// Its number among the inputs that steps are told of: the place in `from`, or behind all of these that in the tables of
+    /// the step.
+    pub number: u32,
+    /// The source or stream.
+    pub name: Arc<str>,
+    /// Which partition of it.
+    pub partition: Partition,
+    /// Who reads it as a table; `None`: it goes through all steps.
+    pub table: Option<TableInput>,
+}
+
+/// An input that is the table of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableInput {
+    /// The step's place.
+    pub step: usize,
+    /// Its name.
+    pub step_name: Arc<str>,
+    /// Whether every task reads all partitions, before anything else.
+    pub is_global: bool,
+}
+
+impl TaskInput {
+    /// An input that `from` names.
+    pub fn of(number: u32, name: Arc<str>, partition: Partition) -> Self {
+        TaskInput { number, name, partition, table: None }
+    }
+
+    /// By which its position is known among those of a pipeline. A name in `from` is its own; no other name has an `@`.
+    pub fn key(&self) -> Arc<str> {
+        match &self.table {
+            None => self.name.clone(),
+            Some(table) if table.is_global => format!("{}@{}/{}", self.name, table.step_name, self.partition).into(),
+            Some(table) => format!("{}@{}", self.name, table.step_name).into(),
+        }
+    }
 }
 
 /// Opens what a task works with. The appliance does it from the pipeline file, the simulation from a seed.
@@ -82,7 +137,7 @@ pub trait Wiring: Send + Sync + 'static {
     async fn reader(
         &self,
         task: &TaskSpec,
-        input: &str,
+        input: &TaskInput,
         at: Option<&Position>,
     ) -> Result<Box<dyn Reader>, source::Error>;
 
@@ -204,7 +259,10 @@ impl Task {
                 Some(committed) = run.commits.next() => run.acknowledge(committed?),
                 Some(delivered) = run.deliveries.next() => run.commit(delivered?).await?,
                 () = stop.stopped(), if reading => reading = false,
-                () = self.alarm(run.chain.clock_alarm(), run.called_at), if reading => run.let_time_pass().await?,
+                called = self.alarm(run.chain.clock_alarm(), run.called_at), if reading && !run.is_calling => {
+                    called?;
+                    run.let_time_pass().await?;
+                }
                 incoming = self.next(&mut run.inputs), if reading => match incoming? {
                     Some(incoming) => run.process(incoming).await?,
                     None => reading = false,
@@ -217,22 +275,30 @@ impl Task {
     /// Step 1: reads the next chunk, once there is room in the streams that the task writes to. Dropping the future loses
     /// nothing.
     async fn next(&self, inputs: &mut Inputs) -> Result<Option<Incoming>, Error> {
+        self.room().await?;
+        let failed = |(input, error)| Error::Source { name: self.spec.input_name(input), error };
+        inputs.next().await.map_err(failed)
+    }
+
+    /// Waits until there is room in all streams that the task writes to.
+    async fn room(&self) -> Result<(), Error> {
         for (stream, partitions) in self.spec.streams() {
             for partition in 0..partitions {
                 self.committer.room(stream, Partition(partition)).await?;
             }
         }
-        let failed = |(input, error)| Error::Source { name: self.spec.input_name(input), error };
-        inputs.next().await.map_err(failed)
+        Ok(())
     }
 
-    /// Waits until a step wants to be called by the clock, and a while has passed since it was.
-    async fn alarm(&self, at: Option<Timestamp>, called_at: Instant) {
+    /// Waits until a step wants to be called by the clock, a while has passed since it was, and there is room for what it
+    /// makes.
+    async fn alarm(&self, at: Option<Timestamp>, called_at: Instant) -> Result<(), Error> {
         let Some(at) = at else { return std::future::pending().await };
         let ms = u64::try_from(at.0.saturating_sub(self.clock.now().0)).unwrap_or(0);
         let due = Instant::now().checked_add(Duration::from_millis(ms));
         let Some(due) = due else { return std::future::pending().await };
         tokio::time::sleep_until(due.max(called_at + CLOCK_CALLS_EVERY)).await;
+        self.room().await
     }
 
     async fn open(&self) -> Result<Run<'_>, Error> {
@@ -243,25 +309,28 @@ impl Task {
             let failed = |error| Error::Sink { name: name.clone(), error };
             outlets.push(Outlet { name: name.clone(), sink: self.wiring.sink(spec, &name).await.map_err(failed)? });
         }
+        let home = spec.home(&self.store);
+        let streams = spec.inputs.iter().filter(|input| input.table.is_none());
         let time = if chain.is_stateful() {
-            Some(EventTime::open(&spec.home(&self.store), spec.inputs.iter().map(|(_, name)| name)).await?)
+            Some(EventTime::open(&home, streams.map(|input| &input.name)).await?)
         } else {
             None
         };
-        let mut taken = time.iter().flat_map(EventTime::taken);
-        let mut readers = Vec::new();
-        for (_, name) in &spec.inputs {
-            let position = self.store.position(&spec.position_key(name)).await?;
-            let failed = |error| Error::Source { name: name.clone(), error };
-            let reader = self.wiring.reader(spec, name, position.as_ref()).await.map_err(failed)?;
-            readers.push((reader, taken.next().unwrap_or(0)));
+        let mut opened = Vec::new();
+        for input in &spec.inputs {
+            let position = self.store.position(&spec.position_key(input)).await?;
+            let ahead = Ahead::open(&home, &input.key(), position.as_ref()).await?;
+            let failed = |error| Error::Source { name: input.name.clone(), error };
+            let reader = self.wiring.reader(spec, input, position.as_ref()).await.map_err(failed)?;
+            let is_first = input.table.as_ref().is_some_and(|table| table.is_global);
+            opened.push(Opened { reader, ahead, is_first });
         }
-        drop(taken);
         Ok(Run {
             task: self,
-            inputs: Inputs::start(readers, spec.bytes_in_flight_max, spec.mode, time.is_some()),
+            inputs: Inputs::start(opened, spec.bytes_in_flight_max, spec.mode, time.is_some()),
             time,
             called_at: Instant::now(),
+            is_calling: false,
             chain,
             outlets,
             lane: Lane::default(),
@@ -287,7 +356,7 @@ impl TaskSpec {
 
     fn streams(&self) -> impl Iterator<Item = (&StreamName, u32)> {
         self.routes.iter().flatten().filter_map(|destination| match destination {
-            Destination::Stream(name, partitions) => Some((name, *partitions)),
+            Destination::Stream(stream) => Some((&stream.name, stream.partitions)),
             Destination::Sink(_) => None,
         })
     }
@@ -297,8 +366,9 @@ impl TaskSpec {
         Home { store: store.clone(), pipeline: self.pipeline.clone(), partition: self.partition }
     }
 
-    fn position_key(&self, input: &Arc<str>) -> PositionKey {
-        PositionKey { owner: self.pipeline.clone(), input: input.clone(), partition: self.partition }
+    /// Where the position of an input is kept.
+    pub fn position_key(&self, input: &TaskInput) -> PositionKey {
+        PositionKey { owner: self.pipeline.clone(), input: input.key(), partition: self.partition }
     }
 }
 
@@ -310,6 +380,8 @@ struct Run<'a> {
     time: Option<EventTime>,
     /// When steps were last called by the clock.
     called_at: Instant,
+    /// Whether what they made then is still on its way. One at a time bounds it.
+    is_calling: bool,
     chain: Chain,
     outlets: Vec<Outlet>,
     lane: Lane,
@@ -343,7 +415,7 @@ struct Delivered {
 
 /// A chunk that is committed.
 struct Committed {
-    read: Option<(usize, Position)>,
+    read: Option<(usize, Option<Position>)>,
     tally: Tally,
 }
 
@@ -360,14 +432,21 @@ struct Tally {
 impl Run<'_> {
     /// Steps 2 and 3: runs a chunk through the plugins, and sends the outputs to the sinks.
     async fn process(&mut self, incoming: Incoming) -> Result<(), Error> {
-        let Incoming { input, source, records, progress: Progress { position, taken }, idle, budget } = incoming;
-        let number = self.task.spec.inputs.get(input).map_or(0, |(number, _)| *number);
+        let Incoming { input, source, records, position, ahead, idle, budget } = incoming;
+        let of = self.task.spec.inputs.get(input);
+        let (number, table) = of.map_or((0, None), |of| (of.number, of.table.as_ref()));
         let records_in = records.len() as u64;
         let time = self.time.as_mut();
-        let observe = |times: &[_]| time.map(|time| time.observe(input, times, &idle, taken)).unwrap_or_default();
-        let arrival = Arrival { input: number, source: source.clone(), batch: records };
-        let mut done = self.chain.process(arrival, self.task.clock.now(), observe).await?;
+        let observe = |times: &[_]| match (time, table) {
+            (None, _) => Vec::new(),
+            (Some(time), None) => time.observe(input, times, &idle),
+            (Some(time), Some(_)) => vec![time.reached(); times.len()],
+        };
+        let arrival =
+            Arrival { input: number, table_of: table.map(|table| table.step), source: source.clone(), batch: records };
+        let mut done = self.chain.process(arrival, observe).await?;
         done.state.extend(self.time.iter().flat_map(|time| time.changes_of(input)));
+        done.state.extend(ahead);
         self.deliver(source, Some(Read { input, position, budget }), records_in, done).await
     }
 
@@ -377,13 +456,15 @@ impl Run<'_> {
         let spec = &self.task.spec;
         let source: Arc<str> = format!("{}/{}@time", spec.pipeline, spec.partition).into();
         let now = Now { watermark: time.watermark(), clock: self.task.clock.now() };
-        let mut done = self.chain.advance(&source, time.next_call(), now).await?;
+        let (number, counted) = time.count_call(now.clock);
+        let mut done = self.chain.advance(&source, number, now).await?;
         self.called_at = Instant::now();
         if done.outputs.is_empty() && done.refused.is_empty() && done.state.is_empty() {
             self.chain.nothing_to_commit();
             return Ok(());
         }
-        done.state.push(time.count_call());
+        done.state.push(counted);
+        self.is_calling = true;
         self.deliver(source, None, 0, done).await
     }
 
@@ -428,9 +509,13 @@ impl Run<'_> {
     ) {
         for destination in self.task.spec.routes.get(route).into_iter().flatten() {
             match destination {
-                Destination::Stream(name, partitions) => {
-                    in_flight.tally.records_out += output.records.len() as u64;
-                    in_flight.appends.extend(deliver::append(name, *partitions, &output.records));
+                Destination::Stream(stream) => {
+                    let (records, refused) = deliver::keyed(stream, &output.records);
+                    if let Some(refused) = refused {
+                        in_flight.bury(&self.task.spec, &refused);
+                    }
+                    in_flight.tally.records_out += records.len() as u64;
+                    in_flight.appends.extend(deliver::append(&stream.name, stream.partitions, &records));
                 }
                 Destination::Sink(name) => {
                     let Some(at) = self.outlets.iter().position(|outlet| outlet.name == *name) else { continue };
@@ -472,15 +557,15 @@ impl Run<'_> {
             }
         }
         let InFlight { read, appends, state, tally, .. } = chunk;
-        let position = |read: &Read| Some((spec.position_key(&spec.input_name(read.input)), read.position.clone()?));
+        let position = |read: &Read| Some((spec.position_key(spec.inputs.get(read.input)?), read.position.clone()?));
         positions.extend(read.as_ref().and_then(position));
         let changes = Changes { positions, appends, state };
         let pending = self.task.committer.submit(&self.lane, Commit { changes, staged }).await;
         let committed = async move {
             pending.await?;
-            let read = read.and_then(|Read { input, position, budget }| {
+            let read = read.map(|Read { input, position, budget }| {
                 drop(budget);
-                Some((input, position?))
+                (input, position)
             });
             Ok(Committed { read, tally })
         };
@@ -500,8 +585,10 @@ impl Run<'_> {
 
     /// Step 5: lets the source forget what is committed.
     fn acknowledge(&mut self, committed: Committed) {
-        if let Some((input, position)) = &committed.read {
-            self.inputs.committed(*input, position);
+        match &committed.read {
+            Some((input, Some(position))) => self.inputs.committed(*input, position),
+            Some((_, None)) => {}
+            None => self.is_calling = false,
         }
         self.chain.committed();
         committed.tally.add_to(&self.task.metrics);
@@ -517,7 +604,7 @@ impl InFlight {
 
 impl TaskSpec {
     fn input_name(&self, input: usize) -> Arc<str> {
-        self.inputs.get(input).map_or_else(|| "".into(), |(_, name)| name.clone())
+        self.inputs.get(input).map_or_else(|| "".into(), |input| input.name.clone())
     }
 }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use foldhash::fast::RandomState;
 
 use crate::record::{Partition, Timestamp};
-use crate::store::{self, STATE_KEY_BYTES_MAX, StateChange, Store, TableId};
+use crate::store::{self, Entries, STATE_KEY_BYTES_MAX, StateChange, Store, TableId};
 
 /// The bytes that a value may have.
 pub const VALUE_BYTES_MAX: usize = 16 << 20;
@@ -20,12 +20,18 @@ pub const VALUE_BYTES_MAX: usize = 16 << 20;
 const KEPT_BYTES_MAX: usize = 64 << 20;
 /// What an entry takes in memory beside its key and value.
 const ENTRY_BYTES: usize = 120;
+/// What a write counts beside its key and value.
+const WRITE_BYTES: usize = 32;
 /// The entries that are read of the store at a time.
 const PAGE: usize = 256;
 /// The entries that are written to a table before some of those whose time is over are looked for.
 const SWEEP_EVERY: usize = 256;
 /// The bytes after which a scan answers with what it has.
 const SCAN_BYTES: usize = 1 << 20;
+/// The bytes of values that are read of the store at a time.
+const LOAD_BYTES: usize = 16 << 20;
+/// The bytes of values that one call is answered with at most.
+pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// How bytes are to be shown to a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +105,15 @@ pub enum Misuse {
         /// The bound.
         max: usize,
     },
+    /// A call writes too much.
+    #[error("it writes more than {max} bytes to its tables in one call")]
+    WritesTooMuch {
+        /// The bound.
+        max: usize,
+    },
+    /// A call asks for too much.
+    #[error("it asks for more than {ANSWER_BYTES_MAX} bytes at once")]
+    AsksTooMuch,
 }
 
 fn count(tables: usize) -> String {
@@ -112,6 +127,8 @@ pub struct Tables {
     tables: Vec<Table>,
     /// What the call under way has replaced, the latest last.
     undo: Vec<Undo>,
+    /// The bytes that the call under way may still write, and may write in all.
+    allowed: (usize, usize),
     /// The number of the chunk under way. Chunks are counted from 1.
     chunk: u64,
     /// What the chunk under way has written.
@@ -120,6 +137,8 @@ pub struct Tables {
     in_flight: VecDeque<(u64, Vec<Place>)>,
     /// The bytes of all entries here.
     bytes: usize,
+    /// The bytes of them that are kept where they are committed.
+    kept_bytes_max: usize,
     /// Why the store could not be read.
     error: Option<store::Error>,
 }
@@ -160,15 +179,6 @@ struct Undo {
     before: Option<Entry>,
 }
 
-/// Entries of a table, by key.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Scanned {
-    /// The entries.
-    pub entries: Vec<(Bytes, Bytes)>,
-    /// Whether there may be more behind them.
-    pub has_more: bool,
-}
-
 impl Tables {
     /// The tables with these ids, as they are committed. Where an entry's time to live is given (in milliseconds), its value
     /// begins with the event time of its writing: eight bytes, highest first, the sign bit inverted.
@@ -180,7 +190,15 @@ impl Tables {
             uncommitted: None,
             sweep: ttl_ms.map(sweep),
         };
-        Tables { store: Some(store), tables: tables.into_iter().map(table).collect(), chunk: 1, ..Tables::default() }
+        let tables = tables.into_iter().map(table).collect();
+        let allowed = (usize::MAX, usize::MAX);
+        let kept_bytes_max = KEPT_BYTES_MAX;
+        Tables { store: Some(store), tables, allowed, chunk: 1, kept_bytes_max, ..Tables::default() }
+    }
+
+    /// Begins a call that may write this many bytes.
+    pub fn allow(&mut self, bytes: usize) {
+        self.allowed = (bytes, bytes);
     }
 
     /// A key's value, where it is known here: `Some(None)` says that it has none.
@@ -200,13 +218,22 @@ impl Tables {
         let at = self.at(table)?;
         keys.iter().try_for_each(|key| check_key(key))?;
         let (Some(store), Some(table)) = (&self.store, self.tables.get_mut(at)) else { return Ok(Vec::new()) };
-        let values = match store.state_get(&table.id, &keys).await {
-            Ok(values) => values,
-            Err(error) => {
-                self.error = Some(error);
-                return Ok(Vec::new());
+        let (mut values, mut bytes) = (Vec::with_capacity(keys.len()), 0);
+        while let Some(rest) = keys.get(values.len()..).filter(|rest| !rest.is_empty()) {
+            match store.state_get(&table.id, rest, LOAD_BYTES).await {
+                Ok(found) => {
+                    bytes += found.iter().flatten().map(Bytes::len).sum::<usize>();
+                    values.extend(found);
+                }
+                Err(error) => {
+                    self.error = Some(error);
+                    return Ok(Vec::new());
+                }
             }
-        };
+            if bytes > ANSWER_BYTES_MAX {
+                return Err(Misuse::AsksTooMuch);
+            }
+        }
         for (key, value) in keys.into_iter().zip(&values) {
             self.bytes += weight(&key, value.as_ref());
             let entry = Entry { value: value.clone(), chunk: 0, is_used: true };
@@ -226,7 +253,15 @@ impl Tables {
         if bytes > VALUE_BYTES_MAX {
             return Err(Misuse::TooLong { what: "value", bytes, max: VALUE_BYTES_MAX });
         }
-        let Some(table) = self.tables.get_mut(at) else { return Ok(()) };
+        let (left, max) = self.allowed;
+        let left = left.checked_sub(WRITE_BYTES + key.len() + bytes).ok_or(Misuse::WritesTooMuch { max })?;
+        self.allowed = (left, max);
+        self.put(at, key, value);
+        Ok(())
+    }
+
+    fn put(&mut self, at: usize, key: Bytes, value: Option<Bytes>) {
+        let Some(table) = self.tables.get_mut(at) else { return };
         if let Some(sweep) = table.sweep.as_mut().filter(|_| value.is_some()) {
             sweep.writes += 1;
         }
@@ -240,7 +275,6 @@ impl Tables {
             self.written.push((at, key.clone()));
         }
         self.undo.push(Undo { place: (at, key), before });
-        Ok(())
     }
 
     /// The entries whose key begins with a prefix, in order, behind `after` where it is given: at most `max` and about 1 MiB,
@@ -251,25 +285,26 @@ impl Tables {
         prefix: &[u8],
         after: Option<&[u8]>,
         max: usize,
-    ) -> Result<Scanned, Misuse> {
+    ) -> Result<Entries, Misuse> {
         let at = self.at(table)?;
         check_key(prefix)?;
         after.map_or(Ok(()), check_key)?;
-        let (Some(store), Some(table)) = (&self.store, self.tables.get_mut(at)) else { return Ok(Scanned::default()) };
-        let mut scanned = Scanned::default();
+        let (Some(store), Some(table)) = (&self.store, self.tables.get_mut(at)) else { return Ok(Entries::default()) };
+        let mut scanned = Entries::default();
         let mut bytes = 0;
         let mut after = after.map(Bytes::copy_from_slice);
         while scanned.entries.len() < max {
             let limit = PAGE.min(max - scanned.entries.len());
-            let page = match store.state_scan(&table.id, prefix, after.as_deref(), limit).await {
+            let bytes_max = SCAN_BYTES.saturating_sub(bytes);
+            let page = match store.state_scan(&table.id, prefix, after.as_deref(), limit, bytes_max).await {
                 Ok(page) => page,
                 Err(error) => {
                     self.error = Some(error);
                     return Ok(scanned);
                 }
             };
-            let last = (page.len() == limit).then(|| page.last().map(|(key, _)| key.clone())).flatten();
-            for entry in table.overlaid(page, prefix, after.as_deref(), last.as_deref()) {
+            let last = page.entries.last().filter(|_| page.has_more).map(|(key, _)| key.clone());
+            for entry in table.overlaid(page.entries, prefix, after.as_deref(), last.as_deref()) {
                 if scanned.entries.len() == max || bytes > SCAN_BYTES {
                     scanned.has_more = true;
                     return Ok(scanned);
@@ -293,16 +328,20 @@ impl Tables {
             if sweep.writes < SWEEP_EVERY {
                 continue;
             }
-            let (ttl_ms, count, after) = (sweep.ttl_ms, 2 * sweep.writes, sweep.after.take());
+            let (ttl_ms, mut count, mut after) = (sweep.ttl_ms, 2 * sweep.writes, sweep.after.take());
             sweep.writes = 0;
-            let Scanned { mut entries, has_more } = self.scan(number, &[], after.as_deref(), count).await?;
-            let next = entries.last().filter(|_| has_more).map(|(key, _)| key.clone());
-            entries.retain(|(_, value)| is_over(value, ttl_ms, watermark));
-            for (key, _) in entries {
-                self.write(number, key, None)?;
+            while count > 0 {
+                let Entries { mut entries, has_more } = self.scan(number, &[], after.as_deref(), count).await?;
+                count = count.saturating_sub(entries.len());
+                after = entries.last().filter(|_| has_more).map(|(key, _)| key.clone());
+                entries.retain(|(_, value)| is_over(value, ttl_ms, watermark));
+                entries.into_iter().for_each(|(key, _)| self.put(at, key, None));
+                if after.is_none() {
+                    break;
+                }
             }
             if let Some(sweep) = self.tables.get_mut(at).and_then(|table| table.sweep.as_mut()) {
-                sweep.after = next;
+                sweep.after = after;
             }
         }
         self.keep();
@@ -386,14 +425,14 @@ impl Tables {
 
     /// Where there is too much here, lets go what the store has and nobody has asked for of late.
     fn shrink(&mut self) {
-        if self.bytes <= KEPT_BYTES_MAX {
+        if self.bytes <= self.kept_bytes_max {
             return;
         }
         let mut kept = 0;
         for table in &mut self.tables {
             table.entries.retain(|key, entry| {
                 let stays =
-                    entry.chunk > 0 || std::mem::replace(&mut entry.is_used, false) && kept < KEPT_BYTES_MAX / 2;
+                    entry.chunk > 0 || std::mem::replace(&mut entry.is_used, false) && kept < self.kept_bytes_max / 2;
                 kept += if stays { weight(key, entry.value.as_ref()) } else { 0 };
                 stays
             });

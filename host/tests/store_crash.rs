@@ -109,7 +109,7 @@ async fn check(data: &Path) -> u64 {
     assert_eq!(store.bounds("s", Partition(1)).await.unwrap().end.0, end);
     let position = store.position(&position_key()).await.unwrap();
     assert_eq!(position.map_or(0, |position| position.offset().unwrap().0), end);
-    let state = store.state_get(&table(), &["k".into()]).await.unwrap().remove(0);
+    let state = store.state_get(&table(), &["k".into()], usize::MAX).await.unwrap().remove(0);
     assert_eq!(state, end.checked_sub(1).map(|last| last.to_string().into()));
     for partition in [0, 1] {
         let mut next = 0;

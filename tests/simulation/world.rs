@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use futures_util::future::FutureExt;
 use weir::clock::Clock;
 use weir::metrics::PipelineMetrics;
-use weir::pipeline::{Chain, Destination, Task, TaskSpec, Wiring};
+use weir::pipeline::{Chain, Destination, StreamTarget, Task, TaskInput, TaskSpec, Wiring};
 use weir::plugin::StartError;
 use weir::plugin::step::Step;
 use weir::record::{Offset, Partition, Position, Record, Timestamp};
@@ -318,13 +318,17 @@ impl Appliance {
     }
 
     fn specs(&self) -> Vec<TaskSpec> {
-        let stream = |name: &str, partitions| Destination::Stream(name.into(), partitions);
+        let stream =
+            |name: &str, partitions| Destination::Stream(StreamTarget { name: name.into(), partitions, key: None });
         let sink = |name: &str| Destination::Sink(name.into());
         let mid = self.world.plan.mid_partitions;
         let task = |pipeline: &str, partition, inputs: &[&str], routes| TaskSpec {
             pipeline: pipeline.into(),
             partition: Partition(partition),
-            inputs: (0..).zip(inputs).map(|(n, name)| (n, Arc::from(*name))).collect(),
+            inputs: (0..)
+                .zip(inputs)
+                .map(|(n, name)| TaskInput::of(n, Arc::from(*name), Partition(partition)))
+                .collect(),
             routes,
             bytes_in_flight_max: 16 * 1024,
             mode: self.mode,
@@ -349,20 +353,21 @@ async fn break_store(world: Arc<World>) {
 }
 
 fn spec_writes(spec: &TaskSpec, stream: &str) -> bool {
-    spec.routes.iter().flatten().any(|to| matches!(to, Destination::Stream(name, _) if **name == *stream))
+    spec.routes.iter().flatten().any(|to| matches!(to, Destination::Stream(target) if *target.name == *stream))
 }
 
 #[async_trait]
 impl Wiring for Wires {
-    async fn reader(&self, task: &TaskSpec, input: &str, at: Option<&Position>) -> Result<Box<dyn Reader>, Error> {
-        if input == "numbers" {
+    async fn reader(&self, _: &TaskSpec, input: &TaskInput, at: Option<&Position>) -> Result<Box<dyn Reader>, Error> {
+        let TaskInput { name, partition, .. } = input;
+        if **name == *"numbers" {
             let next = at.and_then(Position::offset).unwrap_or_default().0;
             return Ok(Box::new(SimReader { world: self.world.clone(), next, mode: self.mode }));
         }
         let store = Arc::new(self.world.store());
-        let writers = &self.writers[input];
+        let writers = &self.writers[&**name];
         let stream =
-            StreamReader::open(store, &self.committer, input.into(), task.partition, at, self.mode, writers).await?;
+            StreamReader::open(store, &self.committer, name.clone(), *partition, at, self.mode, writers).await?;
         Ok(Box::new(stream))
     }
 

@@ -18,7 +18,7 @@ pub(super) struct Budget {
 pub(super) fn of(config: &Config, pipeline: &Pipeline) -> Budget {
     let all = config.limits.task_bytes_in_flight_max;
     let inputs =
-        pipeline.from.iter().filter(|name| matches!(config.sources.get(*name), Some(Source::Kafka(_)))).count();
+        pipeline.partitioned().filter(|name| matches!(config.sources.get(*name), Some(Source::Kafka(_)))).count();
     let is_kafka = |name: &str, sink: &Sink| matches!(sink, Sink::Kafka(_)) && pipeline.writes(name);
     let sinks = config.sinks.iter().filter(|(name, sink)| is_kafka(name, sink)).count();
     let parts = 2 + inputs.min(1) + sinks.min(1);

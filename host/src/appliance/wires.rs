@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::config::{Config, KafkaSource, Sink as SinkConfig, Source as SourceConfig, Step as StepConfig};
 use crate::kafka::Threads;
 use crate::metrics::Lags;
-use crate::pipeline::{Chain, TaskSpec, Wiring};
+use crate::pipeline::{Chain, TaskInput, TaskSpec, Wiring};
 use crate::plugin::StartError;
 use crate::plugin::instance::StepContext;
 use crate::plugin::load::Plugin;
@@ -31,6 +31,7 @@ use crate::source::rabbitmq::{RabbitmqListener, RabbitmqReader};
 use crate::source::stdin::StdinListener;
 use crate::source::stream::{StreamReader, Writers};
 use crate::source::syslog::SyslogListener;
+use crate::source::table::TableReader;
 use crate::source::{Error, Listener, Mode, Reader, Received};
 use crate::store::committer::Committer;
 use crate::store::{PositionKey, Store};
@@ -144,31 +145,39 @@ pub(super) async fn listener(
         | SourceConfig::Rabbitmq(_)
         | SourceConfig::File(_)
         | SourceConfig::Demo(_)
-        | SourceConfig::Kafka(_) => None,
+        | SourceConfig::Kafka(_)
+        | SourceConfig::Table(_) => None,
     })
 }
 
 #[async_trait]
 impl Wiring for Wires {
-    async fn reader(&self, task: &TaskSpec, input: &str, at: Option<&Position>) -> Result<Box<dyn Reader>, Error> {
-        if let Some(writers) = self.writers.get(input) {
+    async fn reader(
+        &self,
+        task: &TaskSpec,
+        input: &TaskInput,
+        at: Option<&Position>,
+    ) -> Result<Box<dyn Reader>, Error> {
+        let name = &input.name;
+        if let Some(writers) = self.writers.get(name) {
             let (store, committer) = (self.store.clone(), &self.committer);
-            let opened = StreamReader::open(store, committer, input.into(), task.partition, at, self.mode, writers);
+            let opened = StreamReader::open(store, committer, name.clone(), input.partition, at, self.mode, writers);
             return Ok(Box::new(opened.await?));
         }
         let (mode, clock) = (self.mode, self.clock.clone());
-        match self.config.sources.get(input) {
-            Some(SourceConfig::File(settings)) => Ok(Box::new(FileReader::open(input, settings, at, mode, clock)?)),
-            Some(SourceConfig::Demo(settings)) => Ok(Box::new(DemoReader::open(input, settings, at, mode, clock)?)),
+        match self.config.sources.get(name) {
+            Some(SourceConfig::File(settings)) => Ok(Box::new(FileReader::open(name, settings, at, mode, clock)?)),
+            Some(SourceConfig::Demo(settings)) => Ok(Box::new(DemoReader::open(name, settings, at, mode, clock)?)),
+            Some(SourceConfig::Table(settings)) => Ok(Box::new(TableReader::open(name, settings, at, mode)?)),
             Some(SourceConfig::Kafka(settings)) => self.kafka_reader(task, input, settings, at).await,
-            Some(SourceConfig::Rabbitmq(settings)) => match (settings.stream, self.brokers.streams.get(input)) {
+            Some(SourceConfig::Rabbitmq(settings)) => match (settings.stream, self.brokers.streams.get(name)) {
                 (Some(start), Some(broker)) => {
-                    let opened = RabbitmqReader::open(input, settings, start, at, mode, clock, broker.clone());
+                    let opened = RabbitmqReader::open(name, settings, start, at, mode, clock, broker.clone());
                     Ok(Box::new(opened?))
                 }
-                _ => Err(unknown(input)),
+                _ => Err(unknown(name)),
             },
-            _ => Err(unknown(input)),
+            _ => Err(unknown(name)),
         }
     }
 
@@ -182,7 +191,7 @@ impl Wiring for Wires {
                 pipeline: task.pipeline.clone(),
                 step: step.name.clone(),
                 partition: task.partition,
-                inputs: pipeline.from.clone(),
+                inputs: step.inputs(&pipeline.from),
             };
             let factory = self.plugin(step)?.step(context, step.config.clone(), step.limits.clone());
             let factory = factory.map_err(|error| refused(error.to_string()))?;
@@ -239,12 +248,12 @@ impl Wires {
     async fn kafka_reader(
         &self,
         task: &TaskSpec,
-        input: &str,
+        input: &TaskInput,
         settings: &KafkaSource,
         at: Option<&Position>,
     ) -> Result<Box<dyn Reader>, Error> {
-        let name: Arc<str> = input.into();
-        let key = PositionKey { owner: task.pipeline.clone(), input: name.clone(), partition: Partition(0) };
+        let name = input.name.clone();
+        let key = PositionKey { partition: Partition(0), ..task.position_key(input) };
         let first = self.store.position(&key).await;
         let first = first.map_err(|error| Error::stop(error.to_string()))?;
         let opening = Opening {
@@ -254,7 +263,7 @@ impl Wires {
             mode: self.mode,
             position: at.cloned(),
             first,
-            bytes_max: self.budget(task).fetched / self.kafka.topics_of(input),
+            bytes_max: self.budget(task).fetched / self.kafka.topics_of(&name),
             lags: self.kafka.lags.clone(),
             alive: self.kafka.threads.join(),
             name,

@@ -1,6 +1,7 @@
 //! `weir check`: says what is wrong with a pipeline file without running it; with a network only where it is told to use it.
 
 mod connect;
+mod inputs;
 mod plugins;
 
 use std::io::{self, IsTerminal as _, Write as _};

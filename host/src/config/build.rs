@@ -10,9 +10,10 @@ use super::view::{Result, View};
 use super::yaml::{Node, Value};
 use super::{
     Config, DemoSource, FileSink, FileSource, FileStart, Limits, LineFormat, Pipeline, Rotate, Secret, Sink, Source,
-    StdinSource, StdoutSink, Step, StepLimits, SyslogSource, TlsListener,
+    StdinSource, StdoutSink, Step, StepLimits, StepTable, StreamKey, SyslogSource, TableFormat, TableSource,
+    TlsListener,
 };
-use super::{rabbitmq, shape};
+use super::{FieldPath, conflicts, rabbitmq, shape};
 use crate::store::{DEAD_LETTERS, Retention, StreamSpec};
 
 /// The plugin that an `sql` step is short for.
@@ -30,12 +31,14 @@ pub fn config(root: &Node, base: &Path) -> Result<Config> {
     let pipelines = view.named("pipelines", |_, node| pipeline(view.of(Some(node), &shape::PIPELINE)))?;
     let sinks = view.named("sinks", |_, node| sink(view, node, &secrets))?;
     let streams = streams(view, &sources, &pipelines, &sinks)?;
+    let stream_keys = view.named("streams", |_, node| stream_key(view.of(Some(node), &shape::STREAM)))?;
     Ok(Config {
         data: view.path("data")?,
         plugins: view.texts("plugins").into_iter().map(|path| resolve(base, path)).collect(),
         secrets,
         sources,
         pipelines,
+        stream_keys: stream_keys.into_iter().filter_map(|(name, key)| Some((name, key?))).collect(),
         streams,
         sinks,
         limits: Limits {
@@ -64,6 +67,7 @@ fn source(view: View<'_>, node: &Node, secrets: &Secrets) -> Result<Source> {
         Some("rabbitmq") => rabbitmq::source(of(&shape::RABBITMQ_SOURCE), secrets).map(Source::Rabbitmq),
         Some("demo") => demo_source(of(&shape::DEMO_SOURCE)).map(Source::Demo),
         Some("kafka") => kafka::source(of(&shape::kafka::SOURCE), secrets).map(Source::Kafka),
+        Some("table") => table_source(of(&shape::TABLE_SOURCE)).map(Source::Table),
         _ => Err(view.unread("sources")),
     }
 }
@@ -78,6 +82,26 @@ fn file_source(view: View<'_>) -> Result<FileSource> {
             _ => FileStart::Beginning,
         },
         line_bytes_max: view.number("line_bytes_max")?,
+        scan: view.duration("scan")?,
+    })
+}
+
+fn table_source(view: View<'_>) -> Result<TableSource> {
+    let path = view.path("path")?;
+    let format = match view.has("format") {
+        true => view.text("format")?,
+        false => conflicts::format_of(&path).ok_or_else(|| view.unread("format"))?.to_owned(),
+    };
+    Ok(TableSource {
+        path,
+        format: match format.as_str() {
+            "csv" => TableFormat::Csv,
+            "json" => TableFormat::Json,
+            "keyed" => TableFormat::Keyed,
+            _ => TableFormat::Ndjson,
+        },
+        key: view.has("key").then(|| view.text("key").map(|path| FieldPath::new(&path))).transpose()?,
+        bytes_max: view.number("bytes_max")?,
         scan: view.duration("scan")?,
     })
 }
@@ -135,7 +159,7 @@ fn streams(
             Source::Stdin(_) => &shape::STDIN_SOURCE,
             Source::Syslog(_) => &shape::SYSLOG_SOURCE,
             Source::Rabbitmq(queue) if queue.stream.is_none() => &shape::RABBITMQ_SOURCE,
-            Source::Rabbitmq(_) | Source::File(_) | Source::Demo(_) | Source::Kafka(_) => continue,
+            Source::Rabbitmq(_) | Source::File(_) | Source::Demo(_) | Source::Kafka(_) | Source::Table(_) => continue,
         };
         let node = view.get("sources").and_then(|sources| sources.get(name));
         let retention = retention(view.of(node, shape))?;
@@ -146,6 +170,17 @@ fn streams(
 
 fn stream(name: &Arc<str>, view: View<'_>) -> Result<StreamSpec> {
     Ok(StreamSpec { name: name.clone(), partitions: view.number("partitions")?, retention: retention(view)? })
+}
+
+fn stream_key(view: View<'_>) -> Result<Option<StreamKey>> {
+    let Some(node) = view.get("key") else { return Ok(None) };
+    if matches!(node.value, Value::Map(_)) {
+        return view
+            .of(Some(node), &shape::STREAM_KEY_OF_HEADER)
+            .text("header")
+            .map(|name| Some(StreamKey::Header(name)));
+    }
+    view.text("key").map(|path| Some(StreamKey::Field(FieldPath::new(&path))))
 }
 
 /// The retention that stands in a group: an age alone, or a group of age and bytes.
@@ -198,12 +233,23 @@ fn step(view: View<'_>, node: &Node) -> Result<Step> {
     }
     let plugin = View { node: Some(node), shape: &shape::PLUGIN_STEP, ..view }.text("plugin")?;
     let config = node.get("config").map_or_else(|| serde_json::json!({}), Node::to_json);
-    plugin_step(&plugin, config, limits)
+    Ok(Step { tables: tables(node), ..plugin_step(&plugin, config, limits)? })
+}
+
+fn tables(step: &Node) -> Vec<StepTable> {
+    let table = |node: &Node| {
+        let (name, is_partitioned) = match node.text() {
+            Some(name) => (name, false),
+            None => (node.get("name")?.text()?, node.get("partitioned").is_some()),
+        };
+        Some(StepTable { name: name.into(), is_partitioned })
+    };
+    step.get("tables").map(Node::one_or_many).unwrap_or_default().iter().filter_map(table).collect()
 }
 
 fn plugin_step(plugin: &str, config: serde_json::Value, limits: View<'_>) -> Result<Step> {
     let plugin: Arc<str> = plugin.into();
-    Ok(Step { name: plugin.clone(), plugin, config, limits: step_limits(limits)? })
+    Ok(Step { name: plugin.clone(), plugin, config, tables: Vec::new(), limits: step_limits(limits)? })
 }
 
 fn step_limits(view: View<'_>) -> Result<StepLimits> {

@@ -18,6 +18,8 @@ pub fn problems(root: &Node, base: &Path) -> Vec<Problem> {
     problems.extend(shared_files(sinks, base));
     problems.extend(own_output(sources, sinks, base));
     problems.extend(no_main_port(root));
+    problems.extend(tables_of_files(sources, base));
+    problems.extend(what_is_no_table(root, sources));
     problems
 }
 
@@ -152,6 +154,80 @@ fn own_output(sources: &[Entry], sinks: &[Entry], base: &Path) -> Vec<Problem> {
                 .at(place, "writes it")
                 .help("leave the file out by `exclude`, or write it to another directory"),
             );
+        }
+    }
+    problems
+}
+
+/// How a file of rows is written, by its extension.
+pub fn format_of(path: &Path) -> Option<&'static str> {
+    let extension = path.extension()?.to_str()?;
+    shape::TABLE_FORMATS.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension)).map(|(_, format)| *format)
+}
+
+/// Table sources whose format nobody knows, or whose rows would have no key.
+fn tables_of_files(sources: &[Entry], base: &Path) -> Vec<Problem> {
+    let problem = |entry: &Entry| {
+        let path = entry.value.get("path")?;
+        let format = match entry.value.get("format") {
+            Some(format) => format.text()?,
+            None => match format_of(&super::paths::resolve(base, path.text()?)) {
+                Some(format) => format,
+                None => {
+                    return Some(
+                        Problem::error(
+                            "unknown-format",
+                            format!("how the file of `{}` is written is not known", entry.key),
+                        )
+                        .at(&path.place, "an extension that tells nothing")
+                        .help("say it: `format: csv`, `json`, `ndjson` or `keyed`"),
+                    );
+                }
+            },
+        };
+        let has_keys = matches!(format, "keyed" | "json") || entry.value.get("key").is_some();
+        (!has_keys).then(|| {
+            Problem::error("missing-key", format!("the rows of `{}` have no key", entry.key))
+                .at(&entry.place, "no `key`")
+                .help("say which field is a row's key: `key: FIELD`")
+        })
+    };
+    of_type(sources, "table").filter_map(problem).collect()
+}
+
+/// Sources that cannot be read as a table, and table sources that are read as something else.
+fn what_is_no_table(root: &Node, sources: &[Entry]) -> Vec<Problem> {
+    let type_of = |name: &str| {
+        let entry = sources.iter().find(|entry| entry.key == name)?;
+        entry.value.get("type").and_then(Node::text)
+    };
+    let mut problems = Vec::new();
+    let pipelines = root.get("pipelines").map(Node::entries).unwrap_or_default();
+    for pipeline in pipelines {
+        for (name, place) in pipeline.value.get("from").map(Node::texts).unwrap_or_default() {
+            if type_of(name) == Some("table") {
+                problems.push(
+                    Problem::error("reads-table", format!("`{name}` is a table; it can only be looked up in"))
+                        .at(place, "a table")
+                        .help(format!("name it at the step that looks things up: `{{plugin: enricher, tables: {name}, config: ...}}`")),
+                );
+            }
+        }
+        let steps = pipeline.value.get("steps").map(Node::elements).unwrap_or_default();
+        for table in steps.iter().flat_map(|step| step.get("tables").map(Node::one_or_many).unwrap_or_default()) {
+            let is_partitioned = table.get("partitioned").is_some();
+            for (name, place) in table.get("name").unwrap_or(table).texts() {
+                let problem = match (type_of(name), is_partitioned) {
+                    (None, _) | (Some("table"), false) | (Some("kafka"), true) => continue,
+                    (Some("kafka"), false) => Problem::error("no-table", format!("`{name}` is a source of Kafka, of which a task reads one partition"))
+                        .help(format!("let a pipeline copy it into a stream, and name that; or, where `{name}` has the partitions and keys of the pipeline's inputs, write `{{name: {name}, partitioned: true}}`")),
+                    (Some("table"), true) => Problem::error("no-table", format!("`{name}` is a file, which has no partitions"))
+                        .help(format!("write `tables: {name}`")),
+                    (Some(other), _) => Problem::error("no-table", format!("`{name}` is a source of type `{other}`, and no table"))
+                        .help(format!("a table is a stream, or a source of `type: table`; let a pipeline write `{name}` into a stream with a `key`, and name that")),
+                };
+                problems.push(problem.at(place, "no table"));
+            }
         }
     }
     problems

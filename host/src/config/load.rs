@@ -57,6 +57,12 @@ impl Origin {
         step.get("plugin").or_else(|| step.get("sql")).unwrap_or(step).place.clone()
     }
 
+    /// Where a pipeline says what it reads.
+    pub fn from(&self, pipeline: &str) -> Place {
+        let pipeline = self.root.get("pipelines").and_then(|pipelines| pipelines.get(pipeline));
+        pipeline.and_then(|pipeline| pipeline.get("from")).unwrap_or(&self.root).place.clone()
+    }
+
     /// Where a setting of a step's configuration stands: the deepest part of the path, parts divided by dots, that the
     /// file has.
     pub fn setting(&self, owner: StepOwner<'_>, path: &str) -> Place {

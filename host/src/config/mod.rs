@@ -39,6 +39,7 @@ pub use schema::json_schema;
 pub use secret::Secret;
 pub use suggest::{listed, nearest};
 
+pub use crate::field::FieldPath;
 use crate::record::Timestamp;
 use crate::store::StreamSpec;
 
@@ -60,12 +61,23 @@ pub struct Config {
     pub sources: BTreeMap<Arc<str>, Source>,
     /// Pipelines by name.
     pub pipelines: BTreeMap<Arc<str>, Pipeline>,
+    /// What becomes the key of records that are appended to a stream, where it says so.
+    pub stream_keys: BTreeMap<Arc<str>, StreamKey>,
     /// All embedded streams: declared, named in a `to`, and the intake streams of listeners, which bear the names of their sources.
     pub streams: BTreeMap<Arc<str>, StreamSpec>,
     /// Sinks by name.
     pub sinks: BTreeMap<Arc<str>, Sink>,
     /// Bounds of the whole appliance.
     pub limits: Limits,
+}
+
+/// What becomes the key of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamKey {
+    /// A field of its JSON value.
+    Field(FieldPath),
+    /// A header.
+    Header(String),
 }
 
 /// Bounds of the whole appliance.
@@ -90,6 +102,43 @@ pub enum Source {
     Demo(DemoSource),
     /// Topics of Kafka.
     Kafka(KafkaSource),
+    /// Rows of a file.
+    Table(TableSource),
+}
+
+impl Source {
+    /// Whether only a cluster of Kafka knows how many partitions it has.
+    pub fn is_kafka(&self) -> bool {
+        matches!(self, Source::Kafka(_))
+    }
+}
+
+/// Rows of a file, as a table that is replaced when the file changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableSource {
+    /// Its path, absolute.
+    pub path: PathBuf,
+    /// How its rows are written.
+    pub format: TableFormat,
+    /// The field that is a row's key; `None` where the format has keys.
+    pub key: Option<FieldPath>,
+    /// A larger file is not read. Default 64 MiB.
+    pub bytes_max: u64,
+    /// How often to look whether it has changed. Default 1 s.
+    pub scan: Duration,
+}
+
+/// How the rows of a file are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableFormat {
+    /// CSV with a header.
+    Csv,
+    /// A list of JSON objects, or an object of them by key.
+    Json,
+    /// A JSON object a line.
+    Ndjson,
+    /// A key, a colon and a JSON object a line.
+    Keyed,
 }
 
 /// Lines of files, followed as they grow and rotate.
@@ -195,7 +244,20 @@ impl Config {
     }
 }
 
+impl Step {
+    /// What the plugin is told of its inputs: those of the pipeline, then its tables.
+    pub fn inputs(&self, from: &[Arc<str>]) -> Vec<Arc<str>> {
+        from.iter().chain(self.tables.iter().map(|table| &table.name)).cloned().collect()
+    }
+}
+
 impl Pipeline {
+    /// What it reads partition by partition: `from`, and the tables that are partitioned.
+    pub fn partitioned(&self) -> impl Iterator<Item = &Arc<str>> {
+        let tables = self.steps.iter().flat_map(|step| &step.tables);
+        self.from.iter().chain(tables.filter(|table| table.is_partitioned).map(|table| &table.name))
+    }
+
     /// Whether it writes to a stream or sink.
     pub fn writes(&self, name: &str) -> bool {
         self.to.iter().chain(self.ports.values().flatten()).any(|other| &**other == name)
@@ -211,8 +273,20 @@ pub struct Step {
     pub plugin: Arc<str>,
     /// Its configuration, a JSON object.
     pub config: serde_json::Value,
+    /// What it reads as tables.
+    pub tables: Vec<StepTable>,
     /// Its bounds.
     pub limits: StepLimits,
+}
+
+/// A source or stream that a step reads as a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepTable {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Whether each task reads its own partition alone, merged with the other inputs by time. Otherwise every task reads all of
+    /// it, and first.
+    pub is_partitioned: bool,
 }
 
 /// Bounds of one instance of a plugin.

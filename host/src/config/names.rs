@@ -22,6 +22,7 @@ pub struct Names<'a> {
 
 struct Pipeline<'a> {
     name: Named<'a>,
+    /// What it reads, its tables among that.
     from: Vec<Named<'a>>,
     to: Vec<Named<'a>>,
 }
@@ -263,7 +264,12 @@ impl<'a> Pipeline<'a> {
         let texts = |key| node.get(key).map(Node::texts).unwrap_or_default();
         let ports = node.get("to").map(Node::entries).unwrap_or_default();
         let by_port = ports.iter().flat_map(|entry| entry.value.texts());
-        Pipeline { name, from: texts("from"), to: texts("to").into_iter().chain(by_port).collect() }
+        let tables = node.get("steps").map(Node::elements).unwrap_or_default().iter().flat_map(|step| {
+            let tables = step.get("tables").map(Node::one_or_many).unwrap_or_default();
+            tables.iter().flat_map(|table| table.get("name").unwrap_or(table).texts())
+        });
+        let from = texts("from").into_iter().chain(tables).collect();
+        Pipeline { name, from, to: texts("to").into_iter().chain(by_port).collect() }
     }
 }
 

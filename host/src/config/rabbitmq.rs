@@ -8,6 +8,7 @@ use super::shape::{self, DECLARE, ROUTING_KEY_OF_FIELD, ROUTING_KEY_OF_HEADER};
 use super::units;
 use super::view::{Result, View};
 use super::yaml::{Entry, Node, Value};
+use crate::field::FieldPath;
 use crate::record::Timestamp;
 
 /// The user that every new broker has, with a password of the same name.
@@ -129,8 +130,8 @@ pub enum RoutingKey {
     Key,
     /// A header of the record.
     Header(String),
-    /// A field of the record's JSON value: the parts of its path.
-    Field(Vec<String>),
+    /// A field of the record's JSON value.
+    Field(FieldPath),
 }
 
 /// A broker's address as it stands in a file.
@@ -291,7 +292,7 @@ fn routing_key(view: View<'_>) -> Result<RoutingKey> {
     }
     if node.get("field").is_some() {
         let path = view.of(Some(node), &ROUTING_KEY_OF_FIELD).text("field")?;
-        return Ok(RoutingKey::Field(path.split('.').map(str::to_owned).collect()));
+        return Ok(RoutingKey::Field(FieldPath::new(&path)));
     }
     Ok(RoutingKey::Key)
 }

@@ -248,6 +248,7 @@ pub static SOURCES: &[Variant] = &[
     Variant { key: "type", word: Some("rabbitmq"), shape: &RABBITMQ_SOURCE },
     Variant { key: "type", word: Some("demo"), shape: &DEMO_SOURCE },
     Variant { key: "type", word: Some("kafka"), shape: &kafka::SOURCE },
+    Variant { key: "type", word: Some("table"), shape: &TABLE_SOURCE },
 ];
 
 const LINE_BYTES: Kind = Kind::Size(16..=256 * MIB);
@@ -281,6 +282,29 @@ pub static FILE_SOURCE: Shape = Shape {
         ),
         key("line_bytes_max", LINE_BYTES, Default("1MiB"), "Longer lines are cut."),
         key("scan", Kind::Duration(10..=24 * HOUR), Default("1s"), "How often to look for new files."),
+    ],
+};
+
+/// The extensions of files that tell how they are written, and the words for it.
+pub static TABLE_FORMATS: &[(&str, &str)] =
+    &[("csv", "csv"), ("json", "json"), ("ndjson", "ndjson"), ("jsonl", "ndjson"), ("keyed", "keyed")];
+
+/// Rows of a file.
+pub static TABLE_SOURCE: Shape = Shape {
+    what: "a table source",
+    doc: "Rows of a file, for steps to look things up in; read anew as a whole when the file changes.",
+    keys: &[
+        key("type", Kind::Word("table"), Required, "The type of source."),
+        key("path", Kind::Path, Required, "The file."),
+        key(
+            "format",
+            Kind::Choice(&["csv", "json", "ndjson", "keyed"]),
+            Optional,
+            "CSV with a header; a JSON list of objects, or object of them by key; a JSON object a line; or a key, a colon and a JSON object a line. Told by the extension of the path, without it.",
+        ),
+        key("key", Kind::Text, Optional, "The field that is a row's key; parts of a path are divided by dots."),
+        key("bytes_max", Kind::Size(KIB..=GIB), Default("64MiB"), "A larger file is not read."),
+        key("scan", Kind::Duration(10..=24 * HOUR), Default("1s"), "How often to look whether it has changed."),
     ],
 };
 
@@ -359,11 +383,18 @@ pub static STREAM: Shape = Shape {
         ),
         key(
             "key",
-            Kind::Unsupported("records keep the keys that the steps give them, and the key decides the partition"),
+            Kind::Either(&Kind::Text, &Kind::Group(&STREAM_KEY_OF_HEADER)),
             Optional,
-            "Not supported by this version.",
+            "What becomes the key of its records: a field of their JSON value, parts of a path divided by dots, or `{header: NAME}`. The key they have, without it. It decides the partition.",
         ),
     ],
+};
+
+/// A header as key.
+pub static STREAM_KEY_OF_HEADER: Shape = Shape {
+    what: "a key of a header",
+    doc: "A header of the record becomes its key.",
+    keys: &[key("header", Kind::Text, Required, "The header's name.")],
 };
 
 /// What a stream keeps.
@@ -414,8 +445,29 @@ pub static PLUGIN_STEP: Shape = Shape {
     keys: &[
         key("plugin", Kind::Name, Required, "The plugin: NAME.wasm in a plugin directory, or a stock plugin."),
         key("config", Kind::Free, Optional, "The plugin's configuration."),
+        key(
+            "tables",
+            Kind::OneOrMany(&Kind::Either(&Kind::Name, &Kind::Group(&STEP_TABLE))),
+            Optional,
+            "Streams and table sources that it reads as tables, for plugins that look things up.",
+        ),
         key("limits", Kind::Group(&STEP_LIMITS), Optional, "Bounds of one instance of the plugin."),
         GRANTS,
+    ],
+};
+
+/// A table of a step.
+pub static STEP_TABLE: Shape = Shape {
+    what: "a table of a step",
+    doc: "A stream or table source that a step reads as a table.",
+    keys: &[
+        key("name", Kind::Name, Required, "The stream or source."),
+        key(
+            "partitioned",
+            Kind::True,
+            Optional,
+            "`true`: each task reads its own partition, merged with the other inputs by time. Without it every task reads all of it, before the first record.",
+        ),
     ],
 };
 

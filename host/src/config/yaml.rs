@@ -90,6 +90,15 @@ impl Node {
         nodes.iter().filter_map(|node| Some((node.text()?, &node.place))).collect()
     }
 
+    /// The elements of a list, or what stands there alone.
+    pub fn one_or_many(&self) -> &[Node] {
+        match &self.value {
+            Value::List(elements) => elements,
+            Value::Null => &[],
+            _ => std::slice::from_ref(self),
+        }
+    }
+
     /// The same data as JSON. Of a key that is there twice, the last one holds.
     pub fn to_json(&self) -> serde_json::Value {
         match &self.value {

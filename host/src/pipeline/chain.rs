@@ -38,8 +38,11 @@ pub struct Processed {
 
 /// Records of one place, as they are given to the chain.
 pub struct Arrival {
-    /// Which of the pipeline's inputs they are from.
+    /// Which of the inputs that steps know of they are from.
     pub input: u32,
+    /// The step that reads them as rows of a table, by its place. They go to no step before it, and time does not go on with
+    /// them.
+    pub table_of: Option<usize>,
     /// Where they were read, for ids.
     pub source: Arc<str>,
     /// The records.
@@ -134,13 +137,13 @@ impl Chain {
     pub async fn process(
         &mut self,
         arrival: Arrival,
-        clock: Timestamp,
         observe: impl FnOnce(&[Option<Timestamp>]) -> Vec<Timestamp>,
     ) -> Result<Processed, Error> {
-        let Arrival { input, source, batch } = arrival;
+        let Arrival { input, table_of, source, batch } = arrival;
         let mut pass = Pass {
             input,
-            now: Now { watermark: None, clock },
+            // The clock calls between records alone: what it brings about has ids of its own.
+            now: Now { watermark: None, clock: Timestamp(i64::MIN) },
             origins: Origins { offsets: Vec::new(), watermarks: Vec::new() },
             exits: Exits { by_route: BTreeMap::new(), outputs: vec![0; batch.len()] },
             is_called_by_time: false,
@@ -154,8 +157,10 @@ impl Chain {
             // Records have their event time once they leave the last step before it that gives it, where there is one.
             let before = self.steps.iter().take_while(|step| !step.is_stateful());
             let sets_time = before.enumerate().filter(|(_, step)| step.description().sets_time);
-            at = sets_time.last().map_or(0, |(at, _)| at + 1);
-            self.run(0..at, &mut flow, &mut pass).await?;
+            at = table_of.unwrap_or_else(|| sets_time.last().map_or(0, |(at, _)| at + 1));
+            if table_of.is_none() {
+                self.run(0..at, &mut flow, &mut pass).await?;
+            }
             pass.origins.watermarks = observe(&flow.times(given));
             pass.now.watermark = pass.origins.watermarks.last().copied().filter(|watermark| *watermark > NOT_YET);
         }

@@ -1,9 +1,12 @@
 //! From the outputs of a batch to a commit: sends to sinks, appends to streams, dead letters.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::StreamTarget;
 use super::chain::Refused;
+use crate::config::StreamKey;
 use crate::record::{Batch, Output, Partition, Position, Record, push_header};
 use crate::sink::{Confirm, Delivery, Error, Sink};
 use crate::store::committer::Staged;
@@ -120,6 +123,37 @@ fn select(output: &Output, places: &[u32]) -> Output {
     Output { source: output.source.clone(), records: output.records.select(places), ordinals }
 }
 
+/// Records with the keys that a stream gives them, and those that have no such key. A tombstone keeps its own: there is
+/// nothing else to know it by.
+pub fn keyed<'a>(stream: &StreamTarget, records: &'a Batch) -> (Cow<'a, Batch>, Option<Refused>) {
+    let Some(key) = &stream.key else { return (Cow::Borrowed(records), None) };
+    let key_of = |record: &Record<'_>| match (key, record.value) {
+        (_, None) => Ok(record.key.map(<[u8]>::to_vec)),
+        (StreamKey::Field(path), Some(value)) => match path.text(value) {
+            Ok(key) => Ok(Some(key.into_bytes())),
+            Err(error) => Err(format!("it has no key for the stream {}: {error}", stream.name)),
+        },
+        (StreamKey::Header(name), Some(_)) => match record.headers().filter(|(other, _)| other == name).last() {
+            Some((_, Some(key))) => Ok(Some(key.to_vec())),
+            _ => Err(format!("it has no key for the stream {}: it has no header {name}", stream.name)),
+        },
+    };
+    let mut keyed = Batch::with_capacity(records.len(), records.bytes());
+    let (mut places, mut reasons) = (Vec::new(), Vec::new());
+    for (at, record) in (0..).zip(records.iter()) {
+        match key_of(&record) {
+            Ok(key) => keyed.push(&Record { key: key.as_deref(), ..record }),
+            Err(reason) => {
+                places.push(at);
+                reasons.push(reason);
+            }
+        }
+    }
+    let refused = || Refused { by: stream.name.clone(), records: records.select(&places), reasons };
+    let refused = (!places.is_empty()).then(refused);
+    (Cow::Owned(keyed), refused)
+}
+
 /// Appends records to a stream: those with a key by its hash, those without by where their batch begins, so that a
 /// partition gets whole runs of them.
 pub fn append(stream: &StreamName, partitions: u32, records: &Batch) -> Vec<Append> {
@@ -184,6 +218,8 @@ fn murmur2(key: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
+    use crate::config::FieldPath;
+
     #[test]
     fn outputs_by_several_routes_are_one() {
         let output = |offset: u64, ordinal| {
@@ -198,6 +234,34 @@ mod tests {
         assert_eq!((all.records.len(), all.records.first_offset().unwrap().0, &all.ordinals[..]), (2, 5, &[0, 1][..]));
         assert!(Arc::ptr_eq(&joined(vec![all.clone()]).unwrap(), &all));
         assert!(joined(Vec::new()).is_none());
+    }
+
+    #[test]
+    fn a_stream_gives_its_records_their_keys() {
+        let stream = |key| StreamTarget { name: "by-host".into(), partitions: 4, key };
+        let mut records = Batch::default();
+        let mut headers = Vec::new();
+        push_header(&mut headers, "tenant", Some(b"acme"));
+        let values: [Option<&[u8]>; 4] = [Some(br#"{"host":"a"}"#), Some(b"{}"), None, Some(br#"{"host":7}"#)];
+        for value in values {
+            let record = Record::of(b"", crate::record::Timestamp(0));
+            records.push(&Record { key: Some(b"old"), value, headers_raw: &headers, ..record });
+        }
+        let keys = |of: &Batch| {
+            let text = |key: Option<&[u8]>| String::from_utf8(key.unwrap().to_vec()).unwrap();
+            of.iter().map(|record| text(record.key)).collect::<Vec<_>>()
+        };
+        let (by_field, refused) = keyed(&stream(Some(StreamKey::Field(FieldPath::new("host")))), &records);
+        assert_eq!(keys(&by_field), ["a", "old", "7"]);
+        let refused = refused.unwrap();
+        assert_eq!(refused.reasons, ["it has no key for the stream by-host: the value has not the field host"]);
+        assert_eq!((keys(&refused.records), &*refused.by), (vec!["old".to_owned()], "by-host"));
+        let (by_header, refused) = keyed(&stream(Some(StreamKey::Header("tenant".into()))), &records);
+        assert_eq!(
+            (keys(&by_header), refused.is_none()),
+            (["acme", "acme", "old", "acme"].map(str::to_owned).into(), true)
+        );
+        assert_eq!(keys(&keyed(&stream(None), &records).0), ["old"; 4]);
     }
 
     #[test]

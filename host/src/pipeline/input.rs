@@ -1,8 +1,8 @@
 //! A task's inputs: readers that run ahead by a bounded number of bytes, merged by timestamp.
 //!
 //! Where a step remembers, records are merged one by one, so that the same inputs give the same order however they are cut
-//! into chunks. A chunk is then given out in runs, and what is committed with a run that does not end it is the position
-//! before the chunk and how many records were taken since.
+//! into chunks. A chunk is then given out in runs; `ahead.rs` knows what was taken of one that is not given out whole.
+//! Tables that every task reads in full are read first, and then whenever there is more of them.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -13,8 +13,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::ahead::Ahead;
 use crate::record::{Batch, Position, Timestamp};
 use crate::source::{Chunk, Error, Mode, OnCommit, Reader};
+use crate::store::StateChange;
 
 /// Chunks that a reader may have ready. What bounds memory is the budget in bytes; this bounds the queue's length.
 const CHUNKS_AHEAD_MAX: usize = 64;
@@ -32,21 +34,24 @@ pub struct Incoming {
     pub source: Arc<str>,
     /// The records.
     pub records: Batch,
-    /// How far the input is read with them.
-    pub progress: Progress,
+    /// The position behind them; `None`: as it was, as there is more of their chunk.
+    pub position: Option<Position>,
+    /// What is to be kept of how far the input was read past its position.
+    pub ahead: Option<StateChange>,
     /// The other inputs that hold nothing and were not waited for any longer, or have ended: they hold back no watermark.
     pub idle: Vec<bool>,
     /// Gives the bytes of the chunk back to the budget when it is dropped by all runs of it.
     pub budget: Arc<OwnedSemaphorePermit>,
 }
 
-/// How far an input was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Progress {
-    /// The reader's position; `None`: as it was.
-    pub position: Option<Position>,
-    /// The records behind that position that were taken as well.
-    pub taken: u64,
+/// An input that is about to be read.
+pub struct Opened {
+    /// Reads it.
+    pub reader: Box<dyn Reader>,
+    /// What was taken of it past the reader's position.
+    pub ahead: Ahead,
+    /// Whether it is read before all others, and then whenever it has more: a table that every task reads in full.
+    pub is_first: bool,
 }
 
 /// All inputs of one task.
@@ -59,15 +64,23 @@ pub struct Inputs {
 }
 
 struct Input {
-    chunks: mpsc::Receiver<Result<(Chunk, OwnedSemaphorePermit), Error>>,
+    chunks: mpsc::Receiver<Result<ReadAhead, Error>>,
     head: Option<Head>,
     ended: bool,
-    /// Records that were taken behind the reader's position before, and come again.
-    again: u64,
-    /// Records that were taken behind the position that was given out last, those of the head not counted.
-    before_head: u64,
+    ahead: Ahead,
+    is_first: bool,
+    /// Whether all was given out that there was when it was opened.
+    is_caught_up: bool,
     on_commit: Option<OnCommit>,
     reading: JoinHandle<()>,
+}
+
+/// A chunk that a reader has ready.
+struct ReadAhead {
+    chunk: Chunk,
+    budget: OwnedSemaphorePermit,
+    /// Whether the reader has given with it all that there was when it was opened.
+    is_caught_up: bool,
 }
 
 /// A chunk, of which some records may have been given out.
@@ -78,21 +91,28 @@ struct Head {
 }
 
 impl Inputs {
-    /// Starts reading. Each reader may hold its share of the budget, and one chunk beyond it. With each comes how many
-    /// records behind its position were taken before. `is_exact`: records are merged one by one.
-    pub fn start(readers: Vec<(Box<dyn Reader>, u64)>, bytes_max: usize, mode: Mode, is_exact: bool) -> Self {
-        let share = bytes_max / readers.len().max(1);
-        let inputs: Vec<_> = readers.into_iter().map(|(reader, taken)| Input::start(reader, taken, share)).collect();
-        let is_exact = is_exact && inputs.len() > 1;
+    /// Starts reading. Each reader may hold its share of the budget, and one chunk beyond it. `is_exact`: records are merged
+    /// one by one.
+    pub fn start(opened: Vec<Opened>, bytes_max: usize, mode: Mode, is_exact: bool) -> Self {
+        let share = bytes_max / opened.len().max(1);
+        let inputs: Vec<_> = opened.into_iter().map(|opened| Input::start(opened, share, mode)).collect();
+        let is_exact = is_exact && inputs.iter().filter(|input| !input.is_first).count() > 1;
         Inputs { inputs, mode, is_exact, waiting_since: None }
     }
 
-    /// The next chunk: of the heads of all inputs the one with the lowest timestamp. `None`: all inputs have ended.
+    /// The next records: of the heads of all inputs those with the lowest timestamp. `None`: all inputs have ended.
     /// Dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<Option<Incoming>, (usize, Error)> {
         loop {
             poll_fn(|cx| self.poll_heads(cx)).await?;
-            let lacking = self.inputs.iter().any(|input| input.head.is_none() && !input.ended);
+            if let Some(at) = self.inputs.iter().position(|input| input.is_first && input.head.is_some()) {
+                return Ok(self.take(at, |_| true));
+            }
+            if self.inputs.iter().any(Input::comes_first) {
+                poll_fn(|cx| self.poll_lacking(cx)).await?;
+                continue;
+            }
+            let lacking = self.inputs.iter().any(|input| !input.is_first && input.head.is_none() && !input.ended);
             if !lacking || !self.must_wait().await? {
                 self.waiting_since = None;
                 return Ok(self.take_lowest());
@@ -139,7 +159,7 @@ impl Inputs {
             match input.chunks.poll_recv(cx) {
                 Poll::Pending => continue,
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err((at, error))),
-                Poll::Ready(Some(Ok((chunk, budget)))) => input.set_head(chunk, budget),
+                Poll::Ready(Some(Ok(read))) => input.set_head(read),
                 Poll::Ready(None) => input.ended = true,
             }
             progress = true;
@@ -148,67 +168,77 @@ impl Inputs {
     }
 
     fn take_lowest(&mut self) -> Option<Incoming> {
-        let idle = self.inputs.iter().map(|input| input.head.is_none()).collect();
         let mut heads: Vec<_> =
             self.inputs.iter().enumerate().filter_map(|(at, input)| Some((input.next_timestamp()?, at))).collect();
         heads.sort_unstable();
         let (_, at) = *heads.first()?;
         let until = heads.get(1).copied().filter(|_| self.is_exact);
-        let input = self.inputs.get_mut(at)?;
-        let (source, records, progress, budget) =
-            input.take(|timestamp| until.is_none_or(|until| (timestamp, at) < until))?;
-        Some(Incoming { input: at, source, records, progress, idle, budget })
+        self.take(at, |timestamp| until.is_none_or(|until| (timestamp, at) < until))
+    }
+
+    fn take(&mut self, at: usize, wanted: impl Fn(Timestamp) -> bool) -> Option<Incoming> {
+        let idle = self.inputs.iter().map(|input| input.head.is_none()).collect();
+        let taken = self.inputs.get_mut(at)?.take(wanted)?;
+        Some(Incoming { input: at, idle, ..taken })
     }
 }
 
 impl Input {
-    fn start(mut reader: Box<dyn Reader>, taken: u64, bytes_max: usize) -> Self {
+    fn start(opened: Opened, bytes_max: usize, mode: Mode) -> Self {
+        let Opened { mut reader, ahead, is_first } = opened;
         let on_commit = reader.on_commit();
+        // A drained table is read to its end, whoever is still to write to it.
+        let is_caught_up = mode == Mode::Follow && reader.is_caught_up();
         let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD_MAX);
-        let reading = tokio::spawn(read_ahead(reader, bytes_max, sender));
-        Input { chunks, head: None, ended: false, again: taken, before_head: 0, on_commit, reading }
+        let reading = tokio::spawn(read_ahead(reader, bytes_max, mode, sender));
+        Input { chunks, head: None, ended: false, ahead, is_first, is_caught_up, on_commit, reading }
+    }
+
+    /// Whether the others have to wait for it.
+    fn comes_first(&self) -> bool {
+        self.is_first && !self.is_caught_up && !self.ended
     }
 
     /// Takes the next chunk, without those of its records that were taken before.
-    fn set_head(&mut self, chunk: Chunk, budget: OwnedSemaphorePermit) {
-        let taken = self.again.min(chunk.records.len() as u64);
-        self.again -= taken;
-        if taken > 0 && taken == chunk.records.len() as u64 {
-            // Nothing of it is left, and its position is not committed: that comes with the next.
-            self.before_head += taken;
-            return;
-        }
-        self.head = Some(Head { chunk, budget: Arc::new(budget), taken: taken as usize });
+    fn set_head(&mut self, read: ReadAhead) {
+        let ReadAhead { chunk, budget, is_caught_up } = read;
+        let taken = self.ahead.again(&chunk.source, &chunk.records);
+        self.is_caught_up |= is_caught_up;
+        self.head = Some(Head { chunk, budget: Arc::new(budget), taken });
     }
 
-    /// The timestamp of the next record. A chunk without records only moves the position, and goes first.
+    /// The timestamp of the next record. A chunk of which nothing is left only moves the position, and goes first.
     fn next_timestamp(&self) -> Option<Timestamp> {
         let head = self.head.as_ref()?;
         Some(head.chunk.records.get(head.taken).map_or(Timestamp(i64::MIN), |record| record.timestamp))
     }
 
     /// Gives out the next records, as long as they are wanted: one at least.
-    fn take(
-        &mut self,
-        wanted: impl Fn(Timestamp) -> bool,
-    ) -> Option<(Arc<str>, Batch, Progress, Arc<OwnedSemaphorePermit>)> {
+    fn take(&mut self, wanted: impl Fn(Timestamp) -> bool) -> Option<Incoming> {
         let mut head = self.head.take()?;
         let (from, len) = (head.taken, head.chunk.records.len());
         let is_wanted = |at: &usize| head.chunk.records.get(*at).is_some_and(|record| wanted(record.timestamp));
         let end = (from + 1..len).find(|at| !is_wanted(at)).unwrap_or(len);
         let (source, budget) = (head.chunk.source.clone(), head.budget.clone());
-        if end < len {
-            head.taken = end;
-            let progress = Progress { position: None, taken: self.before_head + end as u64 };
+        let of = |records, position, ahead| Incoming {
+            input: 0,
+            source: source.clone(),
+            records,
+            position,
+            ahead,
+            idle: Vec::new(),
+            budget,
+        };
+        if let Some(next) = head.chunk.records.get(end) {
+            let ahead = self.ahead.take_part(&source, next.offset);
             let records = head.chunk.records.slice(from..end);
+            head.taken = end;
             self.head = Some(head);
-            return Some((source, records, progress, budget));
+            return Some(of(records, None, ahead));
         }
-        self.before_head = 0;
-        let records = if from == 0 { head.chunk.records } else { head.chunk.records.slice(from..len) };
-        // What was taken before and has not come again yet lies behind this position as well.
-        let progress = Progress { position: Some(head.chunk.position), taken: self.again };
-        Some((source, records, progress, budget))
+        let Chunk { records, position, .. } = head.chunk;
+        let ahead = self.ahead.take_all(&source, records.last_offset(), &position);
+        Some(of(if from == 0 { records } else { records.slice(from..len) }, Some(position), ahead))
     }
 }
 
@@ -221,7 +251,8 @@ impl Drop for Input {
 async fn read_ahead(
     mut reader: Box<dyn Reader>,
     bytes_max: usize,
-    chunks: mpsc::Sender<Result<(Chunk, OwnedSemaphorePermit), Error>>,
+    mode: Mode,
+    chunks: mpsc::Sender<Result<ReadAhead, Error>>,
 ) {
     let units_max = bytes_max.div_ceil(BUDGET_UNIT).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
     let budget = Arc::new(Semaphore::new(units_max));
@@ -232,8 +263,9 @@ async fn read_ahead(
             Ok(Some(chunk)) => {
                 // A chunk larger than the whole budget goes alone.
                 let units = chunk.records.bytes().div_ceil(BUDGET_UNIT).min(units_max) as u32;
-                let Ok(permit) = budget.clone().acquire_many_owned(units).await else { return };
-                Ok((chunk, permit))
+                let Ok(budget) = budget.clone().acquire_many_owned(units).await else { return };
+                let is_caught_up = mode == Mode::Follow && reader.is_caught_up();
+                Ok(ReadAhead { chunk, budget, is_caught_up })
             }
         };
         let failed = item.is_err();

@@ -11,7 +11,7 @@ use crate::store::{Error, StateChange, TableId};
 
 /// The table in which a task keeps its time. No step has an empty name.
 const TABLE: &str = "time";
-/// The key under which it is kept how often time alone brought something about.
+/// The key under which the number of the last time that time alone brought something about is kept.
 const CALLS: Bytes = Bytes::from_static(b"n");
 
 /// The key under which the task's watermark is kept.
@@ -25,15 +25,14 @@ pub struct EventTime {
     table: TableId,
     watermark: Timestamp,
     inputs: Vec<InputTime>,
-    calls: u64,
+    /// The number of the last time that time alone brought something about.
+    last_call: u64,
 }
 
 struct InputTime {
     /// The key under which it is kept.
     key: Bytes,
     watermark: Timestamp,
-    /// The records behind the committed position that were taken as well.
-    taken: u64,
 }
 
 impl EventTime {
@@ -42,22 +41,17 @@ impl EventTime {
         let table = home.id(&"".into(), &TABLE.into());
         let mut keys = vec![CALLS, WATERMARK];
         keys.extend(inputs.map(|name| Bytes::from([b"i", name.as_bytes()].concat())));
-        let values = home.store.state_get(&table, &keys).await?;
-        let numbers = |value: &Option<Bytes>| {
-            let numbers = value.as_deref().unwrap_or_default().as_chunks::<8>().0.iter();
-            numbers.map(|number| u64::from_be_bytes(*number)).collect::<Vec<_>>()
-        };
-        let values: Vec<_> = values.iter().map(numbers).collect();
-        let number = |at: usize, part: usize| values.get(at).and_then(|numbers| numbers.get(part)).copied();
-        let time = |at, part| number(at, part).map_or(NOT_YET, |number| Timestamp(number.cast_signed()));
-        let input = |(at, key)| InputTime { key, watermark: time(at, 0), taken: number(at, 1).unwrap_or(0) };
+        let values = home.store.state_get(&table, &keys, usize::MAX).await?;
+        let number = |at: usize| values.get(at)?.as_deref()?.first_chunk().map(|number| u64::from_be_bytes(*number));
+        let time = |at| number(at).map_or(NOT_YET, |number| Timestamp(number.cast_signed()));
+        let input = |(at, key)| InputTime { key, watermark: time(at) };
         let inputs = keys.into_iter().enumerate().skip(2).map(input).collect();
-        Ok(EventTime { table, watermark: time(1, 0), inputs, calls: number(0, 0).unwrap_or(0) })
+        Ok(EventTime { table, watermark: time(1), inputs, last_call: number(0).unwrap_or(0) })
     }
 
-    /// How many records of each input were taken behind its committed position.
-    pub fn taken(&self) -> impl Iterator<Item = u64> {
-        self.inputs.iter().map(|input| input.taken)
+    /// The watermark as records are told it.
+    pub fn reached(&self) -> Timestamp {
+        self.watermark
     }
 
     /// The watermark; `None` while an input has given nothing.
@@ -67,12 +61,11 @@ impl EventTime {
 
     /// Takes notice of records, by the event time of those that have one: for each, what the task's watermark is once it has
     /// come.
-    pub fn observe(&mut self, input: usize, times: &[Option<Timestamp>], idle: &[bool], taken: u64) -> Vec<Timestamp> {
+    pub fn observe(&mut self, input: usize, times: &[Option<Timestamp>], idle: &[bool]) -> Vec<Timestamp> {
         let is_idle = |at: usize| idle.get(at).copied().unwrap_or(false);
         let others = self.inputs.iter().enumerate().filter(|(at, _)| *at != input && !is_idle(*at));
         let others = others.map(|(_, other)| other.watermark).min().unwrap_or(Timestamp(i64::MAX));
         let (Some(own), watermark) = (self.inputs.get_mut(input), &mut self.watermark) else { return Vec::new() };
-        own.taken = taken;
         let after = |time: &Option<Timestamp>| {
             own.watermark = time.map_or(own.watermark, |time| time.max(own.watermark));
             *watermark = others.min(own.watermark).max(*watermark);
@@ -81,23 +74,16 @@ impl EventTime {
         times.iter().map(after).collect()
     }
 
-    /// The number of the next time that time alone brings something about.
-    pub fn next_call(&self) -> Offset {
-        Offset(self.calls)
-    }
-
-    /// Counts such a time; what is to be kept of it.
-    pub fn count_call(&mut self) -> StateChange {
-        self.calls += 1;
-        self.change(CALLS, &self.calls.to_be_bytes())
+    /// Counts that time alone brings something about: its number, and what is to be kept of it. The number is the time of the
+    /// clock or higher, so what was counted before a crash and not committed bears another.
+    pub fn count_call(&mut self, clock: Timestamp) -> (Offset, StateChange) {
+        self.last_call = u64::try_from(clock.0).unwrap_or(0).max(self.last_call + 1);
+        (Offset(self.last_call), self.change(CALLS, &self.last_call.to_be_bytes()))
     }
 
     /// What is to be kept once records of an input are committed.
     pub fn changes_of(&self, input: usize) -> impl Iterator<Item = StateChange> {
-        let own = self.inputs.get(input).map(|own| {
-            let numbers = [own.watermark.0.cast_unsigned().to_be_bytes(), own.taken.to_be_bytes()];
-            self.change(own.key.clone(), numbers.as_flattened())
-        });
+        let own = self.inputs.get(input).map(|own| self.change(own.key.clone(), &own.watermark.0.to_be_bytes()));
         own.into_iter().chain([self.change(WATERMARK, &self.watermark.0.to_be_bytes())])
     }
 

@@ -122,6 +122,7 @@ impl Guest {
         P: ComponentNamedList + Lower + Send + Sync,
         R: ComponentNamedList + Lift + Send + Sync + 'static,
     {
+        tables.allow(self.limits.output_bytes_max);
         std::mem::swap(tables, &mut self.store.data_mut().tables);
         let answer = self.call(function, params).await;
         std::mem::swap(tables, &mut self.store.data_mut().tables);

@@ -104,7 +104,7 @@ impl Step {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RETRY_PAUSE_MAX);
             let rest = settled_part(outcome, given.batch.len());
-            let retried = self.run_or_bisect(given.select(&again).given()).await?;
+            let retried = self.run_or_bisect(given.select(&again).later(given).given()).await?;
             outcome = combine(given, vec![rest, Part { places: again, outcome: retried }]);
         }
         self.alarms = outcome.alarms;
@@ -216,6 +216,14 @@ impl Given<'_> {
 }
 
 impl Selected {
+    /// The same records once all of a batch has come: time has gone on with those behind them.
+    fn later(mut self, batch: Given<'_>) -> Self {
+        if let Some(last) = batch.watermarks.last() {
+            self.watermarks.fill(*last);
+        }
+        self
+    }
+
     fn given(&self) -> Given<'_> {
         Given { input: self.input, batch: &self.batch, watermarks: &self.watermarks }
     }

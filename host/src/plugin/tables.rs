@@ -8,12 +8,10 @@ use wasmtime::{Result, StoreContextMut};
 
 use super::bindings::{EntriesIn, FoundIn, STATE, StringsIn, StringsOut};
 use super::limits::State;
-use crate::state::{Misuse, Tables};
+use crate::state::{ANSWER_BYTES_MAX, Misuse, Tables};
 
 /// The entries that one scan gives at most.
 const SCAN_MAX: usize = 4096;
-/// The bytes of values that one call is answered with at most.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// Why a call into the state ends the guest. Shown as its cause.
 #[derive(Debug, thiserror::Error)]
@@ -135,7 +133,7 @@ async fn get(tables: &mut Tables, table: u32, keys: &Strings<'_>) -> Result<Foun
     for (at, known) in (0..).zip(values) {
         let value = known.unwrap_or_else(|| read.next().flatten());
         if found.values.data.len() + value.as_ref().map_or(0, Bytes::len) > ANSWER_BYTES_MAX {
-            return Err(Refused::Strings(format!("it asks for more than {ANSWER_BYTES_MAX} bytes at once")));
+            return Err(Misuse::AsksTooMuch.into());
         }
         found.values.push(value.as_deref().unwrap_or_default());
         found.missing.extend(value.is_none().then_some(at));

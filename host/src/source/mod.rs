@@ -13,6 +13,7 @@ pub mod rabbitmq;
 pub mod stdin;
 pub mod stream;
 pub mod syslog;
+pub mod table;
 pub mod unconfirmed;
 
 use std::sync::Arc;
@@ -76,6 +77,11 @@ pub trait Reader: Send + 'static {
     /// The next records, at most about 1,000 of them or `BATCH_BYTES_MAX`; waits where there are none yet. `None`: there
     /// will be no more (the source ended, or it holds no more now and was opened to be drained).
     async fn next(&mut self) -> Result<Option<Chunk>, Error>;
+
+    /// Whether all that there was when it was opened has been given. A table is read that far before what is looked up in it.
+    fn is_caught_up(&self) -> bool {
+        true
+    }
 
     /// What is to be called with each position once it is committed; asked for once, before the first `next`.
     fn on_commit(&mut self) -> Option<OnCommit> {

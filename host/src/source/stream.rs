@@ -38,6 +38,8 @@ pub struct StreamReader {
     stream: StreamName,
     partition: Partition,
     next: Offset,
+    /// The partition's end when it was opened.
+    end: Offset,
     source: Arc<str>,
     bounds: watch::Receiver<Bounds>,
     drain: Option<watch::Receiver<usize>>,
@@ -70,6 +72,7 @@ impl StreamReader {
             stream,
             partition,
             next,
+            end: bounds.end,
             source,
             drain,
         })
@@ -105,6 +108,10 @@ impl Reader for StreamReader {
                 return Ok(None);
             }
         }
+    }
+
+    fn is_caught_up(&self) -> bool {
+        self.next >= self.end
     }
 }
 

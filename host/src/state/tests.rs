@@ -146,7 +146,7 @@ async fn what_is_over_goes_from_the_store_in_time() {
             tables.committed();
         }
     }
-    let left = store.state_scan(&id, &[], None, 100_000).await.unwrap();
+    let left = store.state_scan(&id, &[], None, 100_000, usize::MAX).await.unwrap().entries;
     assert!(left.len() < 3_000, "{} entries are left, of which {TTL_MS} live", left.len());
     let lives = |(_, value): &&(Bytes, Bytes)| !is_over(value, TTL_MS as u64, Timestamp(19_999));
     assert!(left.iter().filter(lives).count() >= 900, "entries are gone before their time");
@@ -161,4 +161,64 @@ async fn what_may_not_be_is_said() {
     assert!(large.to_string().starts_with("it uses a value of 16777217 bytes"), "{large}");
     let other = tables.find(1, b"k").unwrap_err();
     assert_eq!(other.to_string(), "it names table 1, but 1 was described, which can be used once init has returned");
+}
+
+#[tokio::test]
+async fn what_a_call_writes_is_bounded() {
+    let mut tables = home(&Arc::default()).tables(&"s".into(), &[spec("t", None)]);
+    let write = |tables: &mut Tables, len| tables.write(0, bytes(1), Some(Bytes::from(vec![0; len])));
+    tables.allow(1_000);
+    write(&mut tables, 400).unwrap();
+    // The same entry again: what it replaces is kept until the call has ended.
+    write(&mut tables, 400).unwrap();
+    let refused = write(&mut tables, 400).unwrap_err();
+    assert_eq!(refused.to_string(), "it writes more than 1000 bytes to its tables in one call");
+    tables.undo();
+    tables.allow(1_000);
+    write(&mut tables, 900).unwrap();
+}
+
+#[tokio::test]
+async fn large_entries_are_read_in_pages() {
+    let store = Arc::new(MemoryStore::new());
+    let value = || Some(Bytes::from(vec![7; 1 << 20]));
+    let mut tables = home(&store).tables(&"s".into(), &[spec("t", Some(1_000))]);
+    (0..100).for_each(|key| tables.write(0, bytes(key), value()).unwrap());
+    commit(&store, tables.take_changes()).await;
+    let mut tables = home(&store).tables(&"s".into(), &[spec("t", Some(1_000))]);
+    let scanned = tables.scan(0, &[], None, 100).await.unwrap();
+    assert!(scanned.has_more && scanned.entries.len() <= 2, "{} of 1 MiB each", scanned.entries.len());
+    assert_eq!(tables.load(0, (0..60).map(bytes).collect()).await.unwrap().len(), 60);
+    assert_eq!(tables.load(0, (0..100).map(bytes).collect()).await.unwrap_err(), Misuse::AsksTooMuch);
+}
+
+/// What is committed may go from memory, in whatever order it is used; what is not stays.
+#[tokio::test]
+async fn memory_is_bounded_and_forgets_nothing() {
+    let store = Arc::new(MemoryStore::new());
+    let mut tables = home(&store).tables(&"s".into(), &[spec("t", None)]);
+    tables.kept_bytes_max = 10_000;
+    let key = |n: u32| Bytes::from(n.to_be_bytes().to_vec());
+    for round in 0..20_u32 {
+        for n in 0..100_u32 {
+            let at = (n * 37 + round * 11) % 400;
+            let known = tables.find(0, &key(at)).unwrap().map(Option::<&Bytes>::cloned);
+            let before = match known {
+                Some(known) => known,
+                None => tables.load(0, vec![key(at)]).await.unwrap().remove(0),
+            };
+            let before = before.map_or(0, |value| value[0]);
+            tables.write(0, key(at), Some(Bytes::from(vec![before + 1; 40]))).unwrap();
+        }
+        tables.keep();
+        commit(&store, tables.take_changes()).await;
+        tables.committed();
+        assert!(tables.bytes <= 10_000, "{} bytes are kept", tables.bytes);
+    }
+    let mut counted = 0;
+    for n in 0..400 {
+        let found = tables.load(0, vec![key(n)]).await.unwrap().remove(0);
+        counted += found.map_or(0, |value| u32::from(value[0]));
+    }
+    assert_eq!(counted, 2_000);
 }

@@ -26,7 +26,7 @@ use self::directory::Directory;
 use self::engine::Engine;
 use self::tail::Tail;
 use super::log::{Reading, check_names, check_start};
-use super::{Appended, Bounds, Changes, Error, PositionKey, Store, StreamSpec, TableId};
+use super::{Appended, Bounds, Changes, Entries, Error, PositionKey, Store, StreamSpec, TableId};
 use crate::record::{Batch, Offset, Partition, Position, Timestamp};
 
 /// The store in a data directory. Clones are handles to the same one; it is closed when the last is gone.
@@ -153,13 +153,13 @@ impl Store for EmbeddedStore {
         self.blocking(Inner::positions).await
     }
 
-    async fn state_get(&self, table: &TableId, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, Error> {
+    async fn state_get(&self, table: &TableId, keys: &[Bytes], bytes_max: usize) -> Result<Vec<Option<Bytes>>, Error> {
         self.0.check_works()?;
         let Some(number) = self.0.catalog().tables.get(table).copied() else {
             return Ok(vec![None; keys.len()]);
         };
         let (table, keys) = (table.clone(), keys.to_vec());
-        self.blocking(move |inner| inner.state_get(&table, number, &keys)).await
+        self.blocking(move |inner| inner.state_get(&table, number, &keys, bytes_max)).await
     }
 
     async fn state_scan(
@@ -168,14 +168,16 @@ impl Store for EmbeddedStore {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, Error> {
+        bytes_max: usize,
+    ) -> Result<Entries, Error> {
         self.0.check_works()?;
         let Some(number) = self.0.catalog().tables.get(table).copied() else {
-            return Ok(Vec::new());
+            return Ok(Entries::default());
         };
         let table = table.clone();
         let (prefix, after) = (prefix.to_vec(), after.map(<[u8]>::to_vec));
-        self.blocking(move |inner| inner.state_scan(&table, number, &prefix, after.as_deref(), limit)).await
+        let scan = move |inner: &Inner| inner.state_scan(&table, number, (&prefix, after.as_deref()), limit, bytes_max);
+        self.blocking(scan).await
     }
 
     async fn check(&self, changes: &Changes) -> Result<(), Error> {

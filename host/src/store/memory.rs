@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::log::{
     Reading, Stored, Trim, adapt, check_names, check_sizes, check_start, merge, no_partition, place, without_front,
 };
-use super::{Appended, Bounds, Changes, Error, PositionKey, Store, StreamName, StreamSpec, TableId};
+use super::{Appended, Bounds, Changes, Entries, Error, PositionKey, Store, StreamName, StreamSpec, TableId};
 use crate::record::{Batch, Offset, Partition, Position, Timestamp};
 
 /// A handle to the contents of a store in memory.
@@ -218,10 +218,17 @@ impl Store for MemoryStore {
         Ok(self.open()?.positions.iter().map(|(key, position)| (key.clone(), position.clone())).collect())
     }
 
-    async fn state_get(&self, table: &TableId, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, Error> {
+    async fn state_get(&self, table: &TableId, keys: &[Bytes], bytes_max: usize) -> Result<Vec<Option<Bytes>>, Error> {
         let contents = self.open()?;
         let table = contents.state.get(table);
-        Ok(keys.iter().map(|key| table?.get(key).cloned()).collect())
+        let mut bytes = 0;
+        let value = |key| table?.get(key).cloned();
+        let within = |value: &Option<Bytes>| {
+            let goes_on = bytes <= bytes_max;
+            bytes += value.as_ref().map_or(0, Bytes::len);
+            goes_on
+        };
+        Ok(keys.iter().map(value).take_while(within).collect())
     }
 
     async fn state_scan(
@@ -230,19 +237,16 @@ impl Store for MemoryStore {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, Error> {
+        bytes_max: usize,
+    ) -> Result<Entries, Error> {
         let contents = self.open()?;
-        let Some(table) = contents.state.get(table) else { return Ok(Vec::new()) };
+        let Some(table) = contents.state.get(table) else { return Ok(Entries::default()) };
         let from = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),
         };
-        Ok(table
-            .range::<[u8], _>((from, Bound::Unbounded))
-            .take_while(|(key, _)| key.starts_with(prefix))
-            .take(limit)
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect())
+        let all = table.range::<[u8], _>((from, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(prefix));
+        Entries::page(all.map(|(key, value)| Ok((key.clone(), value.clone()))), limit, bytes_max)
     }
 
     async fn check(&self, changes: &Changes) -> Result<(), Error> {

@@ -121,6 +121,36 @@ pub struct StateChange {
     pub value: Option<Bytes>,
 }
 
+/// Entries of a table of keyed state, by key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Entries {
+    /// The entries.
+    pub entries: Vec<(Bytes, Bytes)>,
+    /// Whether there may be more behind them.
+    pub has_more: bool,
+}
+
+impl Entries {
+    /// As many of some entries as are wanted at a time: at most `limit`, and no more once `bytes_max` is passed.
+    fn page(
+        all: impl Iterator<Item = Result<(Bytes, Bytes), Error>>,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Self, Error> {
+        let (mut page, mut bytes) = (Entries::default(), 0);
+        for entry in all {
+            if page.entries.len() >= limit || bytes > bytes_max {
+                page.has_more = true;
+                break;
+            }
+            let (key, value) = entry?;
+            bytes += key.len() + value.len();
+            page.entries.push((key, value));
+        }
+        Ok(page)
+    }
+}
+
 /// Everything that one commit changes, all of it or nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Changes {
@@ -269,17 +299,20 @@ pub trait Store: Send + Sync + 'static {
     /// All committed positions, by key.
     async fn positions(&self) -> Result<Vec<(PositionKey, Position)>, Error>;
 
-    /// Committed values of keys, in the order of the keys.
-    async fn state_get(&self, table: &TableId, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, Error>;
+    /// Committed values of keys, in the order of the keys: of as many as there are until `bytes_max` is passed, and of one at
+    /// least. What is missing at the end is to be asked for again.
+    async fn state_get(&self, table: &TableId, keys: &[Bytes], bytes_max: usize) -> Result<Vec<Option<Bytes>>, Error>;
 
-    /// Committed entries whose key begins with a prefix, by key, after `after` where given, at most `limit`.
+    /// Committed entries whose key begins with a prefix, by key, after `after` where given: at most `limit`, and no more once
+    /// `bytes_max` is passed.
     async fn state_scan(
         &self,
         table: &TableId,
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, Error>;
+        bytes_max: usize,
+    ) -> Result<Entries, Error>;
 
     /// Whether [`Store::commit`] would take these changes: it fails with [`Error::NoPartition`] or [`Error::TooLarge`]
     /// where it would not. Once taken, always taken: streams do not go away.

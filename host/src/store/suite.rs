@@ -2,8 +2,11 @@
 
 use bytes::Bytes;
 
-use super::{Append, Bounds, Changes, Error, PositionKey, Retention, StateChange, Store, StreamSpec, TableId};
+use super::{Append, Bounds, Changes, Entries, Error, PositionKey, Retention, StateChange, Store, StreamSpec, TableId};
 use crate::record::{Batch, Offset, Partition, Position, Record, Timestamp};
+
+/// No bound.
+pub const ALL: usize = usize::MAX;
 
 /// Makes the tests of this file for a store. The expression gives the store and something that lives as long.
 macro_rules! store_tests {
@@ -163,7 +166,7 @@ pub async fn too_large_state_is_refused(store: impl Store) {
     let key = "k".repeat(super::STATE_KEY_BYTES_MAX);
     let largest = Changes { state: vec![state(&table("t", 0), &key, Some("v"))], ..Changes::default() };
     commit(&store, largest).await;
-    let got = store.state_get(&table("t", 0), &[key.clone().into()]).await.unwrap();
+    let got = store.state_get(&table("t", 0), &[key.clone().into()], ALL).await.unwrap();
     assert_eq!(got, [Some(Bytes::from("v"))]);
     let larger = Changes { state: vec![state(&table("t", 0), &(key + "k"), None)], ..Changes::default() };
     assert!(matches!(store.check(&larger).await, Err(Error::TooLarge { .. })));
@@ -203,11 +206,11 @@ pub async fn state_is_kept_and_scanned(store: impl Store) {
     let set = ["a1", "a2", "a3", "b", ""].map(|key| state(&table, key, Some(key)));
     commit(&store, Changes { state: set.to_vec(), ..Changes::default() }).await;
     let keys = ["b", "x", ""].map(Bytes::from);
-    let got = store.state_get(&table, &keys).await.unwrap();
+    let got = store.state_get(&table, &keys, ALL).await.unwrap();
     assert_eq!(got, [Some(Bytes::from("b")), None, Some(Bytes::from(""))]);
     let scan = async |prefix: &str, after: Option<&str>, limit| {
-        let found = store.state_scan(&table, prefix.as_bytes(), after.map(str::as_bytes), limit).await.unwrap();
-        found.into_iter().map(|(key, _)| String::from_utf8(key.to_vec()).unwrap()).collect::<Vec<_>>()
+        let found = store.state_scan(&table, prefix.as_bytes(), after.map(str::as_bytes), limit, ALL).await.unwrap();
+        found.entries.into_iter().map(|(key, _)| String::from_utf8(key.to_vec()).unwrap()).collect::<Vec<_>>()
     };
     assert_eq!(scan("a", None, 10).await, ["a1", "a2", "a3"]);
     assert_eq!(scan("a", None, 2).await, ["a1", "a2"]);
@@ -216,6 +219,15 @@ pub async fn state_is_kept_and_scanned(store: impl Store) {
     assert_eq!(scan("a", Some("b"), 10).await, [""; 0]);
     assert_eq!(scan("", None, 10).await, ["", "a1", "a2", "a3", "b"]);
     assert_eq!(scan("c", None, 10).await, [""; 0]);
+    // What passes the bound is the last.
+    let page = |limit, bytes_max| store.state_scan(&table, b"a", None, limit, bytes_max);
+    for (limit, bytes_max, entries, has_more) in
+        [(3, ALL, 3, false), (2, ALL, 2, true), (9, 0, 1, true), (9, 4, 2, true), (9, 12, 3, false)]
+    {
+        let page = page(limit, bytes_max).await.unwrap();
+        assert_eq!((page.entries.len(), page.has_more), (entries, has_more), "{limit} {bytes_max}");
+    }
+    assert_eq!(store.state_get(&table, &keys, 0).await.unwrap(), [Some(Bytes::from("b"))]);
 }
 
 pub async fn the_last_change_of_a_key_holds(store: impl Store) {
@@ -226,10 +238,10 @@ pub async fn the_last_change_of_a_key_holds(store: impl Store) {
     };
     let group = [changes(&[Some("1"), None]), changes(&[Some("2"), Some("3")])];
     store.commit(&group, Timestamp(0)).await.unwrap();
-    assert_eq!(store.state_get(&table, &["k".into()]).await.unwrap(), [Some(Bytes::from("3"))]);
+    assert_eq!(store.state_get(&table, &["k".into()], ALL).await.unwrap(), [Some(Bytes::from("3"))]);
     commit(&store, changes(&[Some("4"), None])).await;
-    assert_eq!(store.state_get(&table, &["k".into()]).await.unwrap(), [None]);
-    assert_eq!(store.state_scan(&table, b"", None, 9).await.unwrap(), []);
+    assert_eq!(store.state_get(&table, &["k".into()], ALL).await.unwrap(), [None]);
+    assert_eq!(store.state_scan(&table, b"", None, 9, ALL).await.unwrap(), Entries::default());
 }
 
 pub async fn tables_do_not_see_each_other(store: impl Store) {
@@ -237,10 +249,10 @@ pub async fn tables_do_not_see_each_other(store: impl Store) {
     let set = tables.iter().map(|table| state(table, "k", Some(&table.partition.to_string()))).collect();
     commit(&store, Changes { state: set, ..Changes::default() }).await;
     for table in &tables {
-        let found = store.state_scan(table, b"", None, 9).await.unwrap();
-        assert_eq!(found, [(Bytes::from("k"), Bytes::from(table.partition.to_string()))]);
+        let found = store.state_scan(table, b"", None, 9, ALL).await.unwrap();
+        assert_eq!(found.entries, [(Bytes::from("k"), Bytes::from(table.partition.to_string()))]);
     }
-    assert_eq!(store.state_scan(&table("v", 0), b"", None, 9).await.unwrap(), []);
+    assert_eq!(store.state_scan(&table("v", 0), b"", None, 9, ALL).await.unwrap(), Entries::default());
 }
 
 pub async fn trim_by_age(store: impl Store) {

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use weir::clock::Clock;
 use weir::metrics::PipelineMetrics;
-use weir::pipeline::{Chain, Destination, Task, TaskSpec, Wiring};
+use weir::pipeline::{Chain, Destination, Task, TaskInput, TaskSpec, Wiring};
 use weir::plugin::step::Step;
 use weir::plugin::{Answer, Description, Factory, Failure, Given, Instance, Outcome, Plugin, StartError};
 use weir::record::{Batch, Offset, Output, Partition, Position, Record, Timestamp};
@@ -315,9 +315,9 @@ struct CaseWires {
 
 #[async_trait]
 impl Wiring for CaseWires {
-    async fn reader(&self, _: &TaskSpec, input: &str, at: Option<&Position>) -> Result<Box<dyn Reader>, Error> {
+    async fn reader(&self, _: &TaskSpec, input: &TaskInput, at: Option<&Position>) -> Result<Box<dyn Reader>, Error> {
         let next = at.and_then(Position::offset).unwrap_or_default().0;
-        Ok(Box::new(CaseReader { case: self.case.clone(), input: input.parse().unwrap(), next }))
+        Ok(Box::new(CaseReader { case: self.case.clone(), input: input.name.parse().unwrap(), next }))
     }
 
     async fn chain(&self, task: &TaskSpec) -> Result<Chain, StartError> {
@@ -363,7 +363,9 @@ async fn live(case: Arc<Case>, plugin: Plugin, store: Arc<dyn Store>) {
         spec: TaskSpec {
             pipeline: "counting".into(),
             partition: Partition(0),
-            inputs: (0..case.inputs.len() as u32).map(|input| (input, input.to_string().into())).collect(),
+            inputs: (0..case.inputs.len() as u32)
+                .map(|input| TaskInput::of(input, input.to_string().into(), Partition(0)))
+                .collect(),
             routes: vec![sink("counts"), sink("late")],
             bytes_in_flight_max: 4096,
             mode: Mode::Drain,

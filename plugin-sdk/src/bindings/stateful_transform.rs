@@ -23,8 +23,9 @@ pub mod weir {
         /// taken back its instance is gone as well.
         ///
         /// A key has at most 32 KiB, a value at most 16 MiB, and what one call writes at most as many bytes as the step may answer
-        /// with. A call that goes past that, names a table that was not described, or hands over columns that are no strings, is
-        /// ended like one that traps.
+        /// with, each entry counted with 32 bytes beside its key and value. What one `get` asks for has at most 64 MiB. A call that
+        /// goes past that, names a table that was not described, or hands over columns that are no strings, is ended like one that
+        /// traps.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod state {
             #[used]

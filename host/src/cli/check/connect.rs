@@ -28,7 +28,11 @@ pub async fn problems(loaded: &Loaded) -> Vec<Problem> {
 async fn of_source(loaded: &Loaded, name: &Arc<str>, settings: &Source) -> Result<(), String> {
     match settings {
         Source::Kafka(settings) => {
-            let pipelines = loaded.config.pipelines.iter().filter(|(_, pipeline)| pipeline.from.contains(name));
+            let pipelines = loaded
+                .config
+                .pipelines
+                .iter()
+                .filter(|(_, pipeline)| pipeline.partitioned().any(|input| input == name));
             for (pipeline, _) in pipelines {
                 let checked = source::kafka::partitions::check(name, settings, pipeline).await;
                 checked.map_err(|failure| failure.to_string())?;
@@ -38,7 +42,7 @@ async fn of_source(loaded: &Loaded, name: &Arc<str>, settings: &Source) -> Resul
         Source::Rabbitmq(settings) => {
             source::rabbitmq::check(name, settings).await.map_err(|failure| failure.to_string())
         }
-        Source::File(_) | Source::Stdin(_) | Source::Syslog(_) | Source::Demo(_) => Ok(()),
+        Source::File(_) | Source::Stdin(_) | Source::Syslog(_) | Source::Demo(_) | Source::Table(_) => Ok(()),
     }
 }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::inputs;
 use crate::config::{Loaded, Pipeline, Problem, Sink, Step, StepOwner, listed, nearest};
 use crate::plugin::catalog::CatalogError;
 use crate::plugin::load::Problem as LoadProblem;
@@ -47,6 +48,8 @@ pub async fn plugins(loaded: &Loaded, engine: &Engine) -> Plugins {
         if steps.len() == pipeline.steps.len() {
             let ports: Vec<_> = steps.iter().map(|(used, description)| (used.step, description)).collect();
             plugins.problems.extend(ports_problems(loaded, name, pipeline, &ports));
+            let described: Vec<_> = steps.iter().map(|(_, description)| description).collect();
+            plugins.problems.extend(inputs::problems(loaded, name, pipeline, &described));
         }
     }
     plugins
@@ -76,7 +79,7 @@ fn uses(loaded: &Loaded) -> Vec<Use<'_>> {
     let mut uses = Vec::new();
     for (name, pipeline) in &loaded.config.pipelines {
         for (at, step) in pipeline.steps.iter().enumerate() {
-            let context = context(name, step, &pipeline.from);
+            let context = context(name, step, &step.inputs(&pipeline.from));
             uses.push(Use { owner: StepOwner::Pipeline(name, at), step, world: World::Transform, context });
         }
     }

@@ -82,22 +82,11 @@ impl Rules<'_> {
                 Some((_, Some(value))) => text(value, &format!("the header {name}")),
                 _ => Err(format!("the record has no header {name}, which is to be the routing key")),
             },
-            RoutingKey::Field(path) => field(record, path),
+            RoutingKey::Field(path) => {
+                let missing = |error| format!("it has no routing key: {error}");
+                path.text(record.value.unwrap_or_default()).map_err(missing)
+            }
         }
-    }
-}
-
-/// A field of a record's JSON value, as text.
-fn field(record: &Record<'_>, path: &[String]) -> Result<String, String> {
-    let wanted = || format!("the field {}, which is to be the routing key", path.join("."));
-    let value: serde_json::Value = serde_json::from_slice(record.value.unwrap_or_default())
-        .map_err(|error| format!("the value is no JSON and so has not {}: {error}", wanted()))?;
-    let found = path.iter().try_fold(&value, |value, part| value.get(part));
-    match found {
-        Some(serde_json::Value::String(text)) => Ok(text.clone()),
-        Some(value @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_))) => Ok(value.to_string()),
-        Some(_) => Err(format!("{} is neither text nor number", wanted())),
-        None => Err(format!("the value has not {}", wanted())),
     }
 }
 
@@ -170,6 +159,7 @@ fn header_bytes(name: &ShortString, value: &AMQPValue) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::field::FieldPath;
     use crate::record::{Batch, Offset, Timestamp, push_header};
 
     struct Case<'a> {
@@ -200,7 +190,7 @@ mod tests {
     #[test]
     fn routing_keys_come_from_where_the_settings_say() {
         let key = |from: RoutingKey, case: &Case<'_>| publish(&from, case).map(|p| p.routing_key.to_string());
-        let field = |path: &str| RoutingKey::Field(path.split('.').map(str::to_owned).collect());
+        let field = |path: &str| RoutingKey::Field(FieldPath::new(path));
         assert_eq!(key(RoutingKey::Text("t".into()), &PLAIN), Ok("t".into()));
         assert_eq!(key(RoutingKey::Key, &PLAIN), Ok("k".into()));
         assert_eq!(key(field("a.b"), &PLAIN), Ok("7".into()));

@@ -15,6 +15,8 @@ use crate::store::{self, StateChange, Store, TableId};
 
 /// Entries that are read at a time when the memory is restored.
 const READ_ENTRIES: usize = 1_000;
+/// The bytes after which no more are.
+const READ_BYTES: usize = 16 << 20;
 /// The bytes that are kept of an id. Two ids have the same ones by a chance of 1 in 10^38.
 const HASH_BYTES: usize = 16;
 
@@ -50,10 +52,10 @@ impl Recent {
         let mut recent = Recent { table, max, known: HashMap::new(), batches: VecDeque::new(), held: 0, next: 0 };
         let mut after: Option<Bytes> = None;
         loop {
-            let entries = store.state_scan(&recent.table, &[], after.as_deref(), READ_ENTRIES).await?;
-            let Some((last, _)) = entries.last() else { return Ok(recent) };
+            let page = store.state_scan(&recent.table, &[], after.as_deref(), READ_ENTRIES, READ_BYTES).await?;
+            let Some((last, _)) = page.entries.last() else { return Ok(recent) };
             after = Some(last.clone());
-            for (key, value) in &entries {
+            for (key, value) in &page.entries {
                 // The table is this file's alone; what is not of its form is no batch and costs nothing but its place.
                 if let Ok(number) = <[u8; 8]>::try_from(&**key) {
                     recent.hold(u64::from_be_bytes(number), value.as_chunks::<HASH_BYTES>().0.to_vec());
@@ -170,7 +172,7 @@ mod tests {
         }
 
         async fn stored(&self) -> usize {
-            self.store.state_scan(&self.recent.table, &[], None, usize::MAX).await.unwrap().len()
+            self.store.state_scan(&self.recent.table, &[], None, usize::MAX, usize::MAX).await.unwrap().entries.len()
         }
     }
 

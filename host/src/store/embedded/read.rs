@@ -12,7 +12,7 @@ use super::codec::{self, Place, StreamId, TableNumber};
 use super::engine::{Engine, damaged, failed};
 use crate::record::{Batch, Offset, Partition, Position};
 use crate::store::log::{Reading, Stored, check_start};
-use crate::store::{Bounds, Error, PositionKey, StreamName, StreamSpec, TableId};
+use crate::store::{Bounds, Entries, Error, PositionKey, StreamName, StreamSpec, TableId};
 
 /// Where a read goes.
 pub(super) struct Wanted {
@@ -117,37 +117,49 @@ impl Inner {
         Ok(positions)
     }
 
-    pub fn state_get(&self, table: &TableId, number: TableNumber, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, Error> {
-        let get = |key: &Bytes| {
+    pub fn state_get(
+        &self,
+        table: &TableId,
+        number: TableNumber,
+        keys: &[Bytes],
+        bytes_max: usize,
+    ) -> Result<Vec<Option<Bytes>>, Error> {
+        let mut values = Vec::with_capacity(keys.len());
+        let mut bytes = 0;
+        for key in keys {
             let found = self.engine.state.get(codec::state_key(number, key));
-            Ok(found.map_err(|error| failed(&table_text(table), error))?.map(Bytes::from))
-        };
-        keys.iter().map(get).collect()
+            let value = found.map_err(|error| failed(&table_text(table), error))?.map(Bytes::from);
+            bytes += value.as_ref().map_or(0, Bytes::len);
+            values.push(value);
+            if bytes > bytes_max {
+                break;
+            }
+        }
+        Ok(values)
     }
 
+    /// The entries whose key begins with a prefix, behind a key.
     pub fn state_scan(
         &self,
         table: &TableId,
         number: TableNumber,
-        prefix: &[u8],
-        after: Option<&[u8]>,
+        (prefix, after): (&[u8], Option<&[u8]>),
         limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, Error> {
+        bytes_max: usize,
+    ) -> Result<Entries, Error> {
         let prefix_key = codec::state_key(number, prefix);
         let from = match after {
             Some(after) if after >= prefix => Bound::Excluded(codec::state_key(number, after)),
             _ => Bound::Included(prefix_key.clone()),
         };
         let snapshot = self.engine.db.snapshot();
-        let mut entries = Vec::new();
-        for guard in snapshot.range(&self.engine.state, (from, Bound::Unbounded)).take(limit) {
-            let (key, value) = guard.into_inner().map_err(|error| failed(&table_text(table), error))?;
-            if !key.starts_with(&prefix_key) {
-                break;
-            }
-            entries.push((codec::read_state_key(&Bytes::from(key)), Bytes::from(value)));
-        }
-        Ok(entries)
+        let entries =
+            snapshot.range(&self.engine.state, (from, Bound::Unbounded)).map_while(|guard| match guard.into_inner() {
+                Err(error) => Some(Err(failed(&table_text(table), error))),
+                Ok((key, _)) if !key.starts_with(&prefix_key) => None,
+                Ok((key, value)) => Some(Ok((codec::read_state_key(&Bytes::from(key)), Bytes::from(value)))),
+            });
+        Entries::page(entries, limit, bytes_max)
     }
 }
 

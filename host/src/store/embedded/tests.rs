@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::record::Record;
 use crate::store::memory::MemoryStore;
-use crate::store::suite::{self, KEEP, P0, append, batch, position_key, spec, state, table, values};
+use crate::store::suite::{self, ALL, KEEP, P0, append, batch, position_key, spec, state, table, values};
 use crate::store::{Append, Retention};
 
 async fn fresh() -> (EmbeddedStore, TempDir) {
@@ -76,9 +76,9 @@ impl Store for Forgetful {
     async fn positions(&self) -> Result<Vec<(PositionKey, Position)>, Error> {
         self.0.positions().await
     }
-    async fn state_get(&self, table: &TableId, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, Error> {
+    async fn state_get(&self, table: &TableId, keys: &[Bytes], bytes_max: usize) -> Result<Vec<Option<Bytes>>, Error> {
         self.0.flush();
-        self.0.state_get(table, keys).await
+        self.0.state_get(table, keys, bytes_max).await
     }
     async fn state_scan(
         &self,
@@ -86,8 +86,9 @@ impl Store for Forgetful {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, Error> {
-        self.0.state_scan(table, prefix, after, limit).await
+        bytes_max: usize,
+    ) -> Result<Entries, Error> {
+        self.0.state_scan(table, prefix, after, limit, bytes_max).await
     }
     async fn check(&self, changes: &Changes) -> Result<(), Error> {
         self.0.check(changes).await
@@ -162,9 +163,9 @@ async fn answer(store: &dyn Store, step: &Step, now: i64) -> String {
         Step::Trim { now, unread } => shown(&store.trim(Timestamp(*now), &|_, _| unread.map(Offset)).await),
         Step::Scan { prefix, after, limit } => {
             let after = after.as_deref().map(str::as_bytes);
-            let scanned = store.state_scan(&table("t", 0), prefix.as_bytes(), after, *limit).await;
+            let scanned = store.state_scan(&table("t", 0), prefix.as_bytes(), after, *limit, limit * 2).await;
             let keys = [Bytes::from("a"), Bytes::from("b"), Bytes::from("")];
-            shown(&(scanned, store.state_get(&table("t", 1), &keys).await, store.positions().await))
+            shown(&(scanned, store.state_get(&table("t", 1), &keys, *limit).await, store.positions().await))
         }
         Step::Partitions(partitions) => {
             let created = store.create_stream(&spec("s", *partitions, SMALL)).await;
@@ -219,11 +220,11 @@ async fn everything_is_there_after_it_was_closed() {
     let read = store.read("s", Partition(1), Offset(0), 1000).await.unwrap();
     assert_eq!(values(&read), [(0, "a".to_owned()), (1, "b".to_owned())]);
     assert_eq!(store.position(&position_key("p", "s", 1)).await.unwrap(), Some(Position(vec![1])));
-    assert_eq!(store.state_get(&table("t", 0), &["k".into()]).await.unwrap(), [Some("v".into())]);
+    assert_eq!(store.state_get(&table("t", 0), &["k".into()], ALL).await.unwrap(), [Some("v".into())]);
     let later = Changes { state: vec![state(&table("u", 0), "k", Some("w"))], ..append("s", 1, &["c"]) };
     store.commit(&[later], Timestamp(6)).await.unwrap();
     assert_eq!(store.bounds("s", Partition(1)).await.unwrap().end, Offset(3));
-    assert_eq!(store.state_get(&table("t", 0), &["k".into()]).await.unwrap(), [Some("v".into())]);
+    assert_eq!(store.state_get(&table("t", 0), &["k".into()], ALL).await.unwrap(), [Some("v".into())]);
     assert_eq!(
         store.trim(Timestamp(16), &|_, _| None).await.unwrap()[0].bounds.start,
         Offset(2),
@@ -297,7 +298,7 @@ async fn a_group_that_was_cut_off_anywhere_is_gone_as_a_whole() {
         let end = async |partition| store.bounds("s", Partition(partition)).await.unwrap().end.0;
         assert_eq!((end(0).await, end(1).await), (2 * n, n), "cut at byte {} of {second}", cut);
         assert_eq!(store.position(&position_key("p", "s", 0)).await.unwrap(), Some(Position(vec![n as u8])));
-        assert_eq!(store.state_get(&table("t", 0), &["k".into()]).await.unwrap(), [Some(n.to_string().into())]);
+        assert_eq!(store.state_get(&table("t", 0), &["k".into()], ALL).await.unwrap(), [Some(n.to_string().into())]);
         assert_eq!(store.commit(&group(3), Timestamp(0)).await.unwrap()[0].bounds.end, Offset(2 * n + 2));
     }
 }
