@@ -1,9 +1,22 @@
-//! Writes JSON strings straight into a value, which is cheaper than a serializer for a plugin that makes many.
+//! JSON as bytes, which is cheaper than trees for a plugin that sees many values.
 //!
-//! Bytes are looked at in pieces of a fixed length (see [`scan`](crate::scan)), and copied so: in WebAssembly a copy of a
+//! Reading is lazy: [`scan`] walks the members of an object and steps over what nobody asked for, [`Path`] leads to one of
+//! them, [`text`] decodes a string, and [`check`] proves that a slice is whole and valid before it is copied to an output.
+//! [`push_string`] and [`push_lossy`] write strings straight into a value.
+//!
+//! Bytes are looked at in pieces of a fixed length (see [`crate::scan`]), and copied so: in WebAssembly a copy of a
 //! length that is not known when the plugin is compiled is a call.
 
-use crate::scan::{self, HIGHEST_BITS, WORD, mark_below, mark_equal, spread};
+pub mod check;
+mod malformed;
+mod path;
+pub mod scan;
+pub mod text;
+
+pub use malformed::Malformed;
+pub use path::{Path, find_in};
+
+use crate::scan::{HIGHEST_BITS, WORD, find, mark_below, mark_equal, spread};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 /// What stands for bytes that are no text.
@@ -35,7 +48,7 @@ pub fn push_lossy(out: &mut Vec<u8>, bytes: &[u8]) {
 /// Finds the first byte that cannot stand in a JSON string as it is: a quote, a backslash or a control character.
 #[inline]
 pub fn find_special(text: &[u8]) -> Option<usize> {
-    scan::find(text, mark_special)
+    find(text, mark_special)
 }
 
 #[inline]

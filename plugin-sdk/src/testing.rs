@@ -286,7 +286,12 @@ impl<T: Stateful> StatefulHarness<T> {
 
     /// Goes on in a fresh instance with the state that the last one left, as after a restart.
     pub fn restart(self, config: impl Serialize) -> Result<Self, ConfigError> {
-        let fresh = Self::new(config)?;
+        self.restart_with_context(config, &test_context())
+    }
+
+    /// As [`StatefulHarness::restart`], in a context.
+    pub fn restart_with_context(self, config: impl Serialize, context: &Context) -> Result<Self, ConfigError> {
+        let fresh = Self::with_context(config, context)?;
         Ok(StatefulHarness { slot: fresh.slot, tables: fresh.tables, ..self })
     }
 

@@ -45,7 +45,8 @@ pub(crate) struct Due {
 #[derive(Clone, Copy)]
 pub struct Timer<'a> {
     due: &'a Due,
-    watermark: i64,
+    /// Up to where its clock has come.
+    until: i64,
 }
 
 /// Timers by key and time. A key may have several, at different times.
@@ -79,8 +80,8 @@ impl<K: Key> Timers<K> {
 }
 
 impl Timer<'_> {
-    pub(crate) fn new(due: &Due, watermark: i64) -> Timer<'_> {
-        Timer { due, watermark }
+    pub(crate) fn new(due: &Due, until: i64) -> Timer<'_> {
+        Timer { due, until }
     }
 
     /// The time for which it was set.
@@ -88,9 +89,15 @@ impl Timer<'_> {
         self.due.at
     }
 
-    /// The watermark at which it fires.
+    /// The watermark at which it fires; for a timer of the clock, see [`Timer::now`].
     pub fn watermark(&self) -> i64 {
-        self.watermark
+        self.until
+    }
+
+    /// What its clock shows as it fires: the watermark, or the time of the clock. A timer of the clock that was set for a time
+    /// that is past so tells what time it is.
+    pub fn now(&self) -> i64 {
+        self.until
     }
 }
 

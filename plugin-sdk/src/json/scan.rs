@@ -7,9 +7,10 @@
 
 use std::ops::Range;
 
-use weir_plugin::json::find_special;
+use super::{Malformed, find_special};
 
-use super::{DEPTH_MAX, Malformed};
+/// How deep objects and arrays may be nested: what serde_json and most parsers hold to.
+pub const DEPTH_MAX: u32 = 128;
 
 /// Steps over white space.
 #[inline]
@@ -211,6 +212,11 @@ impl Members {
         Ok(Some(Member { name: start..end, escaped, value: value..self.at }))
     }
 
+    /// Where the walk stands: once `next` has said `None`, at the object's closing bracket.
+    pub fn place(&self) -> usize {
+        self.at
+    }
+
     /// Checks that nothing but white space follows the object. Call it once `next` has said `None`.
     pub fn end(&self, doc: &[u8]) -> Result<(), Malformed> {
         let at = skip_space(doc, self.at + 1);
@@ -267,6 +273,7 @@ mod tests {
         }
         let wanted = [("a", false, "1"), ("b\\n", true, "[{}, \"]\"]"), ("", false, "null")];
         assert_eq!(found, wanted.map(|(name, escaped, value)| (name.to_owned(), escaped, value.to_owned())));
+        assert_eq!(doc.get(walk.place()), Some(&b'}'));
         walk.end(doc).unwrap();
     }
 
