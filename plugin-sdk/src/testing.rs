@@ -32,7 +32,7 @@ use crate::bindings::transform::exports::weir::plugin::step;
 use crate::bindings::types;
 use crate::log::Level;
 use crate::record::{INDEX_WIDTH, KEY_NULL, META_WIDTH, PORT_SHIFT, VALUE_NULL, push_header};
-use crate::state::Fake;
+use crate::state::{Fake, written};
 use crate::{Batch, ConfigError, Context, Record, Sink, Stateful, Transform, sink, stateful, transform};
 
 /// How many log messages are kept; the oldest go first.
@@ -267,6 +267,7 @@ pub struct StatefulHarness<T> {
     watermark: Option<i64>,
     alarms: Alarms,
     late: u64,
+    writes: u64,
 }
 
 impl<T: Stateful> StatefulHarness<T> {
@@ -281,7 +282,7 @@ impl<T: Stateful> StatefulHarness<T> {
         let started = state.enter(|| slot.init(&serde_json::to_string(&config)?, context).map_err(read_error))?;
         let alarms = Alarms { event_time: None, clock_time: None };
         let tables = started.tables;
-        Ok(StatefulHarness { slot, tables, state, next_offset: 0, watermark: None, alarms, late: 0 })
+        Ok(StatefulHarness { slot, tables, state, next_offset: 0, watermark: None, alarms, late: 0, writes: 0 })
     }
 
     /// Goes on in a fresh instance with the state that the last one left, as after a restart.
@@ -312,9 +313,10 @@ impl<T: Stateful> StatefulHarness<T> {
             self.watermark = Some(watermark);
             watermarks.push(watermark);
         }
-        let given = columns.clone();
+        let (given, before) = (columns.clone(), written());
         let stateful_step::Outcome { answer, rejects, late, alarms } =
             self.state.enter(|| self.slot.process(input, columns, &watermarks));
+        self.writes += written() - before;
         self.alarms = alarms;
         self.late += u64::from(late);
         let (answer, fired) = match answer {
@@ -334,8 +336,10 @@ impl<T: Stateful> StatefulHarness<T> {
     /// When the answer breaks the contract.
     pub fn advance(&mut self, watermark: impl Into<Option<i64>>, clock: i64) -> Vec<TestOutput> {
         self.watermark = self.watermark.max(watermark.into());
+        let before = written();
         let stateful_step::Advanced { origin, fired, records, alarms } =
             self.state.enter(|| self.slot.advance(self.watermark, clock));
+        self.writes += written() - before;
         self.alarms = alarms;
         check_fired(&fired, self.watermark);
         read_replacement(&records, &origin, fired.len() + 1)
@@ -349,6 +353,11 @@ impl<T: Stateful> StatefulHarness<T> {
     /// How many records were counted as late.
     pub fn late(&self) -> u64 {
         self.late
+    }
+
+    /// How many entries of tables it put or deleted so far, those of timers counted.
+    pub fn writes(&self) -> u64 {
+        self.writes
     }
 
     /// The entries of a table as they are stored, by key.

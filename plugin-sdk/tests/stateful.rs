@@ -38,12 +38,13 @@ impl Stateful for Clock {
 fn a_timer_for_a_time_that_is_past_tells_the_clock() {
     let mut clock = StatefulHarness::<Clock>::new(json!({})).unwrap();
     clock.process(["a"]);
+    assert_eq!(clock.writes(), 1);
     assert_eq!(clock.alarms(), (None, Some(0)));
     let told = |clock: &mut StatefulHarness<Clock>, now| {
         clock.advance(None, now)[..].iter().map(|o| o.text()).collect::<Vec<_>>()
     };
     assert_eq!(told(&mut clock, 1000), ["a 1000"]);
-    assert_eq!(clock.alarms(), (None, Some(1010)));
+    assert_eq!((clock.alarms(), clock.writes()), ((None, Some(1010)), 3));
     let mut clock = clock.restart_with_context(json!({}), &test_context()).unwrap();
     assert_eq!(told(&mut clock, 1009), [""; 0]);
     assert_eq!(told(&mut clock, 1011), ["a 1011"]);

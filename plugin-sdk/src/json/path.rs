@@ -27,6 +27,11 @@ impl Path {
         &self.names
     }
 
+    /// The path that leads on from this one by another.
+    pub fn join(&self, other: &Path) -> Path {
+        Path { names: self.names.iter().chain(&other.names).cloned().collect() }
+    }
+
     /// Where the field's value stands in a document, which has to be an object. `None`: there is no such field.
     ///
     /// Of several members of one name the last counts, as for most parsers. The document is walked to its end, and nothing
@@ -139,7 +144,8 @@ mod tests {
             let refused = serde_json::from_value::<Path>(text.into()).unwrap_err().to_string();
             assert!(refused.starts_with("expected names of fields divided by dots"), "{refused}");
         }
-        assert_eq!(serde_json::from_str::<Path>("\"a.b\"").unwrap().to_string(), "a.b");
+        let path = serde_json::from_str::<Path>("\"a.b\"").unwrap();
+        assert_eq!((path.to_string(), path.join(&path).to_string()), ("a.b".to_owned(), "a.b.a.b".to_owned()));
     }
 
     proptest! {

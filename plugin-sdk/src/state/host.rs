@@ -26,11 +26,11 @@ impl Strings {
 pub(crate) use crate::bindings::state::{delete, get, get_one, put, scan};
 
 #[cfg(not(target_family = "wasm"))]
-pub(crate) use fake::{Fake, delete, get, get_one, put, scan};
+pub(crate) use fake::{Fake, delete, get, get_one, put, scan, written};
 
 #[cfg(not(target_family = "wasm"))]
 mod fake {
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
     use std::collections::BTreeMap;
 
     use super::Strings;
@@ -40,6 +40,7 @@ mod fake {
 
     thread_local! {
         static TABLES: RefCell<Tables> = const { RefCell::new(BTreeMap::new()) };
+        static WRITTEN: Cell<u64> = const { Cell::new(0) };
     }
 
     /// The state of one harness. While it is entered it is the state of the thread's plugin.
@@ -61,6 +62,15 @@ mod fake {
         }
     }
 
+    /// How many entries were put or deleted on this thread.
+    pub(crate) fn written() -> u64 {
+        WRITTEN.get()
+    }
+
+    fn count(keys: &Strings) {
+        WRITTEN.set(WRITTEN.get() + keys.ends.len() as u64);
+    }
+
     pub(crate) fn get_one(table: u32, key: &[u8]) -> Option<Vec<u8>> {
         TABLES.with_borrow(|tables| tables.get(&table)?.get(key).cloned())
     }
@@ -77,11 +87,13 @@ mod fake {
 
     pub(crate) fn put(table: u32, keys: &Strings, values: &Strings) {
         assert_eq!(keys.ends.len(), values.ends.len(), "each key has a value");
+        count(keys);
         let entries = keys.iter().zip(values.iter()).map(|(key, value)| (key.to_vec(), value.to_vec()));
         TABLES.with_borrow_mut(|tables| tables.entry(table).or_default().extend(entries));
     }
 
     pub(crate) fn delete(table: u32, keys: &Strings) {
+        count(keys);
         TABLES.with_borrow_mut(|tables| {
             let table = tables.entry(table).or_default();
             keys.iter().for_each(|key| drop(table.remove(key)));

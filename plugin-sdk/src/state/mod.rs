@@ -24,7 +24,7 @@ pub use windows::{Window, Windows};
 use crate::ConfigError;
 use crate::bindings::stateful_transform::exports::weir::plugin::stateful_step as wit;
 #[cfg(not(target_family = "wasm"))]
-pub(crate) use host::Fake;
+pub(crate) use host::{Fake, written};
 use raw::RawTable;
 use timers::TimerTable;
 pub(crate) use timers::{Clock, Due};

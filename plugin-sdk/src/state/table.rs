@@ -1,5 +1,6 @@
 //! A table as a plugin sees it: keys and values of types.
 
+use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -55,10 +56,10 @@ impl<K: Key, V: Value> Table<K, V> {
     }
 
     /// Asks for many keys at once: cheaper than one by one, for those that are not here yet.
-    pub fn prefetch(&mut self, keys: impl IntoIterator<Item = K>) {
+    pub fn prefetch<B: Borrow<K>>(&mut self, keys: impl IntoIterator<Item = B>) {
         let mut wanted = Strings::none();
         for key in keys {
-            encode(&key, &mut self.key);
+            encode(key.borrow(), &mut self.key);
             wanted.push(&self.key);
         }
         self.raw.borrow_mut().prefetch(&wanted);
