@@ -49,7 +49,8 @@ enum Stage {
 }
 
 /// What tests that can go on for longer are told: ten times what they do otherwise.
-const LONG: [(&str, &str); 3] = [("WEIR_CRASH_KILLS", "600"), ("WEIR_BROKER_KILLS", "400"), ("WEIR_SIM_SEEDS", "5000")];
+const LONG: [(&str, &str); 4] =
+    [("WEIR_CRASH_KILLS", "600"), ("WEIR_BROKER_KILLS", "400"), ("WEIR_SIM_SEEDS", "5000"), ("WEIR_CASES", "3000")];
 
 /// Runs the stages that were asked for, and stops at the first that fails.
 pub fn run(workspace: &Workspace, arguments: &TestArgs) -> Result<()> {
@@ -157,6 +158,7 @@ mod tests {
             include_str!("../../../tests/e2e/crash.rs"),
             include_str!("../../../tests/e2e/brokers/kill.rs"),
             include_str!("../../../tests/simulation/main.rs"),
+            include_str!("../../../host/tests/plugins/stateful.rs"),
         ];
         for (variable, _) in LONG {
             assert!(tests.iter().any(|text| text.contains(&format!("\"{variable}\""))), "no test reads {variable}");

@@ -1,4 +1,4 @@
-//! Clients that are not Weir's: what tests send with and read back with.
+//! Clients that are not Weir's: what tests send with and read back with, and the database that they check results with.
 
 use std::fs;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::process;
 use crate::say;
 use crate::workspace::Workspace;
 
-const LIBRARIES: [&str; 2] = ["pika==1.4.4", "confluent-kafka==2.16.1"];
+const LIBRARIES: [&str; 3] = ["pika==1.4.4", "confluent-kafka==2.16.1", "duckdb==2.0.0"];
 
 /// Installs the clients that are missing; Python's lie in an environment of their own in the cache.
 pub fn install(workspace: &Workspace) -> Result<Vec<Fact>> {
@@ -23,7 +23,9 @@ pub fn install(workspace: &Workspace) -> Result<Vec<Fact>> {
     let python = environment.join("bin/python");
     let complete = environment.join("complete");
     if !complete.is_file() {
-        say::aside("Installing pika and confluent-kafka, which send and read in tests.");
+        say::aside(
+            "Installing pika and confluent-kafka, which send and read in tests, and DuckDB, which checks results.",
+        );
         make_environment(&environment.display().to_string())?;
         let mut pip = Command::new(&python);
         process::run_aside(

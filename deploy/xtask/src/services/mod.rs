@@ -59,7 +59,8 @@ enum ServicesCommand {
         /// listens there. Holds when the server is first brought up.
         #[arg(long, value_name = "PORT")]
         advertise: Option<u16>,
-        /// Installs clients that are not Weir's as well: kcat, and Python with pika and confluent-kafka.
+        /// Installs clients that are not Weir's as well: kcat, and Python with pika, confluent-kafka and
+        /// DuckDB.
         #[arg(long)]
         clients: bool,
     },
