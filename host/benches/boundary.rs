@@ -41,8 +41,13 @@ fn given(batch: &Batch) -> Given<'_> {
 }
 
 fn round_trip(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime, plugin: &Plugin, name: &str, deed: &str) {
-    let context =
-        StepContext { pipeline: "bench".into(), step: name.into(), partition: Partition(0), inputs: vec!["in".into()] };
+    let context = StepContext {
+        pipeline: "bench".into(),
+        step: name.into(),
+        partition: Partition(0),
+        inputs: vec!["in".into()],
+        tables: Vec::new(),
+    };
     let limits = StepLimits {
         memory_bytes_max: 256 << 20,
         batch_time_max: Duration::from_secs(5),

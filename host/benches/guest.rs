@@ -67,6 +67,7 @@ async fn guest(path: &Path, config: &serde_json::Value) -> TransformInstance {
         step: "bench".into(),
         partition: Partition(0),
         inputs: vec!["in".into()],
+        tables: Vec::new(),
     };
     let limits = StepLimits {
         memory_bytes_max: 256 << 20,

@@ -41,6 +41,8 @@ fn plugins() -> &'static Path {
         put("traps", &starting("", "unreachable"));
         put("no-component", b"\0asm\x01\0\0\0");
         put("no-wasm", b"hello");
+        let guests = std::env::var_os("WEIR_TEST_PLUGINS").expect("WEIR_TEST_PLUGINS: `cargo xtask test` sets it");
+        put("remembers", &std::fs::read(Path::new(&guests).join("windows.wasm")).unwrap());
         put("soc-notifier", &wat::parse_file("tests/check/delivery.wat").unwrap());
         std::fs::create_dir(directory.path().join("a-directory.wasm")).unwrap();
         directory

@@ -50,7 +50,8 @@ impl<'a> Batch<'a> {
         self.index.is_empty()
     }
 
-    /// Which of the step's inputs it is from, counted as in [`Context::inputs`](crate::Context::inputs).
+    /// Which of the step's inputs it is from, counted as in [`Context::inputs`](crate::Context::inputs), and behind them
+    /// its tables.
     pub fn input(&self) -> u32 {
         self.input
     }
@@ -194,7 +195,8 @@ impl<'a> Record<'a> {
         self.at
     }
 
-    /// Which of the step's inputs it is from, counted as in [`Context::inputs`](crate::Context::inputs).
+    /// Which of the step's inputs it is from, counted as in [`Context::inputs`](crate::Context::inputs), and behind them
+    /// its tables.
     #[inline]
     pub fn input(&self) -> u32 {
         self.input

@@ -398,7 +398,13 @@ impl<T: Sink> SinkHarness<T> {
 
 /// The context in which a plugin is started when the test does not give one.
 pub fn test_context() -> Context {
-    Context { pipeline: "test".to_owned(), step: "test".to_owned(), partition: 0, inputs: vec!["input".to_owned()] }
+    Context {
+        pipeline: "test".to_owned(),
+        step: "test".to_owned(),
+        partition: 0,
+        inputs: vec!["input".to_owned()],
+        tables: Vec::new(),
+    }
 }
 
 fn read_error(types::ConfigError { path, message }: types::ConfigError) -> ConfigError {

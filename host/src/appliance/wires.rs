@@ -168,7 +168,9 @@ impl Wiring for Wires {
         match self.config.sources.get(name) {
             Some(SourceConfig::File(settings)) => Ok(Box::new(FileReader::open(name, settings, at, mode, clock)?)),
             Some(SourceConfig::Demo(settings)) => Ok(Box::new(DemoReader::open(name, settings, at, mode, clock)?)),
-            Some(SourceConfig::Table(settings)) => Ok(Box::new(TableReader::open(name, settings, at, mode)?)),
+            Some(SourceConfig::Table(settings)) => {
+                Ok(Box::new(TableReader::open(name, settings, at, mode, input.table.is_some())?))
+            }
             Some(SourceConfig::Kafka(settings)) => self.kafka_reader(task, input, settings, at).await,
             Some(SourceConfig::Rabbitmq(settings)) => match (settings.stream, self.brokers.streams.get(name)) {
                 (Some(start), Some(broker)) => {
@@ -191,7 +193,8 @@ impl Wiring for Wires {
                 pipeline: task.pipeline.clone(),
                 step: step.name.clone(),
                 partition: task.partition,
-                inputs: step.inputs(&pipeline.from),
+                inputs: pipeline.from.clone(),
+                tables: step.table_names(),
             };
             let factory = self.plugin(step)?.step(context, step.config.clone(), step.limits.clone());
             let factory = factory.map_err(|error| refused(error.to_string()))?;
@@ -220,6 +223,7 @@ impl Wiring for Wires {
                     step: step.name.clone(),
                     partition: task.partition,
                     inputs: vec![task.pipeline.clone()],
+                    tables: Vec::new(),
                 };
                 let plugin = self.plugin(step).map_err(|error| Error::stop(error.to_string()))?;
                 let factory = plugin.sink(context, step.config.clone(), step.limits.clone());

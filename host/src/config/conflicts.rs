@@ -195,7 +195,7 @@ fn tables_of_files(sources: &[Entry], base: &Path) -> Vec<Problem> {
     of_type(sources, "table").filter_map(problem).collect()
 }
 
-/// Sources that cannot be read as a table, and table sources that are read as something else.
+/// Sources that cannot be read as a table.
 fn what_is_no_table(root: &Node, sources: &[Entry]) -> Vec<Problem> {
     let type_of = |name: &str| {
         let entry = sources.iter().find(|entry| entry.key == name)?;
@@ -204,15 +204,6 @@ fn what_is_no_table(root: &Node, sources: &[Entry]) -> Vec<Problem> {
     let mut problems = Vec::new();
     let pipelines = root.get("pipelines").map(Node::entries).unwrap_or_default();
     for pipeline in pipelines {
-        for (name, place) in pipeline.value.get("from").map(Node::texts).unwrap_or_default() {
-            if type_of(name) == Some("table") {
-                problems.push(
-                    Problem::error("reads-table", format!("`{name}` is a table; it can only be looked up in"))
-                        .at(place, "a table")
-                        .help(format!("name it at the step that looks things up: `{{plugin: enricher, tables: {name}, config: ...}}`")),
-                );
-            }
-        }
         let steps = pipeline.value.get("steps").map(Node::elements).unwrap_or_default();
         for table in steps.iter().flat_map(|step| step.get("tables").map(Node::one_or_many).unwrap_or_default()) {
             let is_partitioned = table.get("partitioned").is_some();

@@ -245,9 +245,9 @@ impl Config {
 }
 
 impl Step {
-    /// What the plugin is told of its inputs: those of the pipeline, then its tables.
-    pub fn inputs(&self, from: &[Arc<str>]) -> Vec<Arc<str>> {
-        from.iter().chain(self.tables.iter().map(|table| &table.name)).cloned().collect()
+    /// The names of its tables.
+    pub fn table_names(&self) -> Vec<Arc<str>> {
+        self.tables.iter().map(|table| table.name.clone()).collect()
     }
 }
 

@@ -47,6 +47,7 @@ pub(super) struct Context<'a> {
     pub(super) step: &'a str,
     pub(super) partition: u32,
     pub(super) inputs: &'a [String],
+    pub(super) tables: &'a [String],
 }
 
 /// A `config-error`.

@@ -34,6 +34,8 @@ pub struct StepContext {
     pub partition: Partition,
     /// The names of the pipeline's inputs, in the order of `from`.
     pub inputs: Vec<Arc<str>>,
+    /// The names of the step's tables.
+    pub tables: Vec<Arc<str>>,
 }
 
 /// All that it takes to start an instance.
@@ -42,6 +44,7 @@ pub(super) struct Setup {
     compiled: Arc<Compiled>,
     context: StepContext,
     inputs: Vec<String>,
+    tables: Vec<String>,
     config: String,
     limits: StepLimits,
     log: Log,
@@ -63,8 +66,9 @@ impl Setup {
             engine.ticks(),
         );
         let config = if config.is_null() { "{}".into() } else { config.to_string() };
-        let inputs = context.inputs.iter().map(|input| input.to_string()).collect();
-        Setup { engine: engine.clone(), compiled, context, inputs, config, limits, log }
+        let owned = |names: &[Arc<str>]| names.iter().map(|name| name.to_string()).collect();
+        let (inputs, tables) = (owned(&context.inputs), owned(&context.tables));
+        Setup { engine: engine.clone(), compiled, context, inputs, tables, config, limits, log }
     }
 
     /// Starts an instance, which is not configured yet.
@@ -89,7 +93,8 @@ impl Setup {
     /// The parameters of `init`.
     fn init(&self) -> InitIn<'_> {
         let StepContext { pipeline, step, partition, .. } = &self.context;
-        (&self.config, Context { pipeline, step, partition: partition.0, inputs: &self.inputs })
+        let context = Context { pipeline, step, partition: partition.0, inputs: &self.inputs, tables: &self.tables };
+        (&self.config, context)
     }
 }
 

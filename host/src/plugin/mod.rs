@@ -156,7 +156,7 @@ pub enum StartError {
 /// A batch as a step is given it.
 #[derive(Debug, Clone, Copy)]
 pub struct Given<'a> {
-    /// Which of the pipeline's inputs it is from, counted as in `from`.
+    /// Which of the inputs it is from: those of `from`, and behind them the tables of the step.
     pub input: u32,
     /// The records.
     pub batch: &'a Batch,

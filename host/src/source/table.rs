@@ -1,8 +1,8 @@
 //! Rows of a file as a table: CSV, JSON, or a JSON object a line. When the file changes it is read anew, and replaces the
 //! table as a whole.
 //!
-//! A version of the file is one chunk: a record that says that the table is replaced, and then its rows, in the order of
-//! the file. A file that cannot be read as it should is an error at the start, and a warning later, when the rows that were
+//! A version of the file is one chunk: its rows, in the order of the file. For a step that looks things up in them a record
+//! comes before, which says that the table is replaced. A file that cannot be read as it should is an error at the start, and a warning later, when the rows that were
 //! read before go on to hold. Knows nothing of who looks something up.
 
 mod rows;
@@ -29,6 +29,8 @@ pub struct TableReader {
     name: Arc<str>,
     settings: TableSource,
     mode: Mode,
+    /// Whether to say that the rows are all that there are.
+    replaces: bool,
     /// The hash of the version that was given out last.
     given: Option<blake3::Hash>,
     /// What the file looked like when it was last read, well or not.
@@ -59,11 +61,18 @@ impl Look {
 }
 
 impl TableReader {
-    /// Opens a file of which the version at a position was read before.
-    pub fn open(name: &str, settings: &TableSource, position: Option<&Position>, mode: Mode) -> Result<Self, Error> {
+    /// Opens a file of which the version at a position was read before. `replaces`: a record before the rows says that they are
+    /// all that there are.
+    pub fn open(
+        name: &str,
+        settings: &TableSource,
+        position: Option<&Position>,
+        mode: Mode,
+        replaces: bool,
+    ) -> Result<Self, Error> {
         let given = position.and_then(|position| blake3::Hash::from_slice(&position.0).ok());
         let settings = settings.clone();
-        let mut reader = TableReader { name: name.into(), settings, mode, given, looked: None, first: None };
+        let mut reader = TableReader { name: name.into(), settings, mode, replaces, given, looked: None, first: None };
         let look = Look::at(&reader.settings.path).map_err(|error| error.to_string());
         match look.and_then(|look| reader.read(look)) {
             Ok(first) => Ok(TableReader { first, ..reader }),
@@ -85,9 +94,11 @@ impl TableReader {
         }
         let mut records = Batch::default();
         let timestamp = look.timestamp();
-        let mut replace = Vec::new();
-        push_header(&mut replace, HEADER_TABLE, Some(REPLACE.as_bytes()));
-        records.push(&Record { value: None, headers_raw: &replace, ..Record::of(b"", timestamp) });
+        if self.replaces {
+            let mut headers = Vec::new();
+            push_header(&mut headers, HEADER_TABLE, Some(REPLACE.as_bytes()));
+            records.push(&Record { value: None, headers_raw: &headers, ..Record::of(b"", timestamp) });
+        }
         rows::each(&bytes, self.settings.format, &self.settings.key, |key, row| {
             let offset = Offset(records.len() as u64);
             records.push(&Record { key: Some(key), offset, ..Record::of(row, timestamp) });

@@ -5,7 +5,7 @@
   (type $batch-def (record (field "index" (list u32)) (field "meta" (list s64)) (field "data" (list u8))))
   (export $batch "batch" (type $batch-def))
   (type $context-def (record
-    (field "pipeline" string) (field "step" string) (field "partition" u32) (field "inputs" (list string))))
+    (field "pipeline" string) (field "step" string) (field "partition" u32) (field "inputs" (list string)) (field "tables" (list string))))
   (export $context "context" (type $context-def))
   (type $config-error-def (record (field "path" string) (field "message" string)))
   (export $config-error "config-error" (type $config-error-def))
@@ -19,7 +19,7 @@
       (global.set $top (i32.add (local.get $at) (local.get $size)))
       (local.get $at))
     ;; Both answers are zeroes: no error, and an empty list of rejects.
-    (func (export "init") (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) (i32.const 1024))
+    (func (export "init") (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) (i32.const 1024))
     (func (export "write") (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) (i32.const 1024))
   )
   (core instance $guest (instantiate $code))

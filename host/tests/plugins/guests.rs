@@ -69,6 +69,7 @@ pub fn context() -> StepContext {
         step: "step".into(),
         partition: Partition(0),
         inputs: vec![Arc::from("input")],
+        tables: Vec::new(),
     }
 }
 

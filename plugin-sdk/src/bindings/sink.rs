@@ -36,10 +36,12 @@ pub mod exports {
                     arg6: i32,
                     arg7: *mut u8,
                     arg8: usize,
+                    arg9: *mut u8,
+                    arg10: usize,
                 ) -> *mut u8 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")] _rt::run_ctors_once();
-                        let result7 = {
+                        let result11 = {
                             let len0 = arg1;
                             let bytes0 = _rt::Vec::from_raw_parts(
                                 arg0.cast(),
@@ -84,6 +86,32 @@ pub mod exports {
                                 len6 * (2 * ::core::mem::size_of::<*const u8>()),
                                 ::core::mem::size_of::<*const u8>(),
                             );
+                            let base10 = arg9;
+                            let len10 = arg10;
+                            let mut result10 = _rt::Vec::with_capacity(len10);
+                            for i in 0..len10 {
+                                let base = base10
+                                    .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                                let e10 = {
+                                    let l7 = *base.add(0).cast::<*mut u8>();
+                                    let l8 = *base
+                                        .add(::core::mem::size_of::<*const u8>())
+                                        .cast::<usize>();
+                                    let len9 = l8;
+                                    let bytes9 = _rt::Vec::from_raw_parts(
+                                        l7.cast(),
+                                        len9,
+                                        len9,
+                                    );
+                                    _rt::string_lift(bytes9)
+                                };
+                                result10.push(e10);
+                            }
+                            _rt::cabi_dealloc(
+                                base10,
+                                len10 * (2 * ::core::mem::size_of::<*const u8>()),
+                                ::core::mem::size_of::<*const u8>(),
+                            );
                             T_::init(
                                 _rt::string_lift(bytes0),
                                 super::super::super::super::__with_name1::Context {
@@ -91,43 +119,44 @@ pub mod exports {
                                     step: _rt::string_lift(bytes2),
                                     partition: arg6 as u32,
                                     inputs: result6,
+                                    tables: result10,
                                 },
                             )
                         };
-                        let ptr8 = (&raw mut _RET_AREA.0).cast::<u8>();
-                        match result7 {
+                        let ptr12 = (&raw mut _RET_AREA.0).cast::<u8>();
+                        match result11 {
                             Ok(_) => {
-                                *ptr8.add(0).cast::<u8>() = (0i32) as u8;
+                                *ptr12.add(0).cast::<u8>() = (0i32) as u8;
                             }
                             Err(e) => {
-                                *ptr8.add(0).cast::<u8>() = (1i32) as u8;
+                                *ptr12.add(0).cast::<u8>() = (1i32) as u8;
                                 let super::super::super::super::__with_name1::ConfigError {
-                                    path: path9,
-                                    message: message9,
+                                    path: path13,
+                                    message: message13,
                                 } = e;
-                                let vec10 = (path9.into_bytes()).into_boxed_slice();
-                                let ptr10 = vec10.as_ptr().cast::<u8>();
-                                let len10 = vec10.len();
-                                ::core::mem::forget(vec10);
-                                *ptr8
+                                let vec14 = (path13.into_bytes()).into_boxed_slice();
+                                let ptr14 = vec14.as_ptr().cast::<u8>();
+                                let len14 = vec14.len();
+                                ::core::mem::forget(vec14);
+                                *ptr12
                                     .add(2 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len10;
-                                *ptr8
+                                    .cast::<usize>() = len14;
+                                *ptr12
                                     .add(::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = ptr10.cast_mut();
-                                let vec11 = (message9.into_bytes()).into_boxed_slice();
-                                let ptr11 = vec11.as_ptr().cast::<u8>();
-                                let len11 = vec11.len();
-                                ::core::mem::forget(vec11);
-                                *ptr8
+                                    .cast::<*mut u8>() = ptr14.cast_mut();
+                                let vec15 = (message13.into_bytes()).into_boxed_slice();
+                                let ptr15 = vec15.as_ptr().cast::<u8>();
+                                let len15 = vec15.len();
+                                ::core::mem::forget(vec15);
+                                *ptr12
                                     .add(4 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len11;
-                                *ptr8
+                                    .cast::<usize>() = len15;
+                                *ptr12
                                     .add(3 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = ptr11.cast_mut();
+                                    .cast::<*mut u8>() = ptr15.cast_mut();
                             }
                         };
-                        ptr8
+                        ptr12
                     }
                 }
                 #[doc(hidden)]
@@ -306,9 +335,10 @@ pub mod exports {
                         "weir:plugin/delivery@0.1.0#init")] unsafe extern "C" fn
                         export_init(arg0 : * mut u8, arg1 : usize, arg2 : * mut u8, arg3
                         : usize, arg4 : * mut u8, arg5 : usize, arg6 : i32, arg7 : * mut
-                        u8, arg8 : usize,) -> * mut u8 { unsafe { $($path_to_types)*::
-                        _export_init_cabi::<$ty > (arg0, arg1, arg2, arg3, arg4, arg5,
-                        arg6, arg7, arg8) } } #[unsafe (export_name =
+                        u8, arg8 : usize, arg9 : * mut u8, arg10 : usize,) -> * mut u8 {
+                        unsafe { $($path_to_types)*:: _export_init_cabi::<$ty > (arg0,
+                        arg1, arg2, arg3, arg4, arg5, arg6, arg7, arg8, arg9, arg10) } }
+                        #[unsafe (export_name =
                         "cabi_post_weir:plugin/delivery@0.1.0#init")] unsafe extern "C"
                         fn _post_return_init(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_init::<$ty > (arg0) } }
@@ -459,25 +489,25 @@ macro_rules! __export_sink_impl {
         : () = { #[rustfmt::skip] #[cfg(target_arch = "wasm32")] #[unsafe (link_section =
         "component-type:wit-bindgen:0.61.1:weir:plugin@0.1.0:sink:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 696] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 704] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xbd\x04\x01A\x02\x01\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xc5\x04\x01A\x02\x01\
 A\x0a\x01B\x04\x01m\x04\x05error\x04warn\x04info\x05debug\x04\0\x05level\x03\0\0\
 \x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x15weir:pl\
 ugin/log@0.1.0\x05\0\x01B\x0c\x01py\x01px\x01p}\x01r\x03\x05index\0\x04meta\x01\x04\
 data\x02\x04\0\x05batch\x03\0\x03\x01r\x03\x05indexy\x06reasons\x09retriable\x7f\
-\x04\0\x06reject\x03\0\x05\x01ps\x01r\x04\x08pipelines\x04steps\x09partitiony\x06\
-inputs\x07\x04\0\x07context\x03\0\x08\x01r\x02\x04paths\x07messages\x04\0\x0ccon\
-fig-error\x03\0\x0a\x03\0\x17weir:plugin/types@0.1.0\x05\x01\x02\x03\0\x01\x05ba\
-tch\x02\x03\0\x01\x0cconfig-error\x02\x03\0\x01\x07context\x02\x03\0\x01\x06reje\
-ct\x01B\x0f\x02\x03\x02\x01\x02\x04\0\x05batch\x03\0\0\x02\x03\x02\x01\x03\x04\0\
-\x0cconfig-error\x03\0\x02\x02\x03\x02\x01\x04\x04\0\x07context\x03\0\x04\x02\x03\
-\x02\x01\x05\x04\0\x06reject\x03\0\x06\x01j\0\x01\x03\x01@\x02\x06configs\x07con\
-text\x05\0\x08\x04\0\x04init\x01\x09\x01py\x01p\x07\x01@\x03\x06sources\x05batch\
-\x01\x08ordinals\x0a\0\x0b\x04\0\x05write\x01\x0c\x04\0\x1aweir:plugin/delivery@\
-0.1.0\x05\x06\x04\0\x16weir:plugin/sink@0.1.0\x04\0\x0b\x0a\x01\0\x04sink\x03\0\0\
-\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bind\
-gen-rust\x060.61.1";
+\x04\0\x06reject\x03\0\x05\x01ps\x01r\x05\x08pipelines\x04steps\x09partitiony\x06\
+inputs\x07\x06tables\x07\x04\0\x07context\x03\0\x08\x01r\x02\x04paths\x07message\
+s\x04\0\x0cconfig-error\x03\0\x0a\x03\0\x17weir:plugin/types@0.1.0\x05\x01\x02\x03\
+\0\x01\x05batch\x02\x03\0\x01\x0cconfig-error\x02\x03\0\x01\x07context\x02\x03\0\
+\x01\x06reject\x01B\x0f\x02\x03\x02\x01\x02\x04\0\x05batch\x03\0\0\x02\x03\x02\x01\
+\x03\x04\0\x0cconfig-error\x03\0\x02\x02\x03\x02\x01\x04\x04\0\x07context\x03\0\x04\
+\x02\x03\x02\x01\x05\x04\0\x06reject\x03\0\x06\x01j\0\x01\x03\x01@\x02\x06config\
+s\x07context\x05\0\x08\x04\0\x04init\x01\x09\x01py\x01p\x07\x01@\x03\x06sources\x05\
+batch\x01\x08ordinals\x0a\0\x0b\x04\0\x05write\x01\x0c\x04\0\x1aweir:plugin/deli\
+very@0.1.0\x05\x06\x04\0\x16weir:plugin/sink@0.1.0\x04\0\x0b\x0a\x01\0\x04sink\x03\
+\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-\
+bindgen-rust\x060.61.1";
         };
     };
 }
@@ -490,18 +520,18 @@ pub use __export_sink_impl as export;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 520] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xed\x02\x01A\x02\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 528] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xf5\x02\x01A\x02\x01\
 A\x04\x01B\x04\x01m\x04\x05error\x04warn\x04info\x05debug\x04\0\x05level\x03\0\0\
 \x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x15weir:pl\
 ugin/log@0.1.0\x05\0\x01B\x0c\x01py\x01px\x01p}\x01r\x03\x05index\0\x04meta\x01\x04\
 data\x02\x04\0\x05batch\x03\0\x03\x01r\x03\x05indexy\x06reasons\x09retriable\x7f\
-\x04\0\x06reject\x03\0\x05\x01ps\x01r\x04\x08pipelines\x04steps\x09partitiony\x06\
-inputs\x07\x04\0\x07context\x03\0\x08\x01r\x02\x04paths\x07messages\x04\0\x0ccon\
-fig-error\x03\0\x0a\x03\0\x17weir:plugin/types@0.1.0\x05\x01\x04\06weir:plugin/s\
-ink-with-all-of-its-exports-removed@0.1.0\x04\0\x0b*\x01\0$sink-with-all-of-its-\
-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\
-\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+\x04\0\x06reject\x03\0\x05\x01ps\x01r\x05\x08pipelines\x04steps\x09partitiony\x06\
+inputs\x07\x06tables\x07\x04\0\x07context\x03\0\x08\x01r\x02\x04paths\x07message\
+s\x04\0\x0cconfig-error\x03\0\x0a\x03\0\x17weir:plugin/types@0.1.0\x05\x01\x04\0\
+6weir:plugin/sink-with-all-of-its-exports-removed@0.1.0\x04\0\x0b*\x01\0$sink-wi\
+th-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0d\
+wit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -790,10 +790,12 @@ pub mod exports {
                     arg6: i32,
                     arg7: *mut u8,
                     arg8: usize,
+                    arg9: *mut u8,
+                    arg10: usize,
                 ) -> *mut u8 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")] _rt::run_ctors_once();
-                        let result7 = {
+                        let result11 = {
                             let len0 = arg1;
                             let bytes0 = _rt::Vec::from_raw_parts(
                                 arg0.cast(),
@@ -838,6 +840,32 @@ pub mod exports {
                                 len6 * (2 * ::core::mem::size_of::<*const u8>()),
                                 ::core::mem::size_of::<*const u8>(),
                             );
+                            let base10 = arg9;
+                            let len10 = arg10;
+                            let mut result10 = _rt::Vec::with_capacity(len10);
+                            for i in 0..len10 {
+                                let base = base10
+                                    .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                                let e10 = {
+                                    let l7 = *base.add(0).cast::<*mut u8>();
+                                    let l8 = *base
+                                        .add(::core::mem::size_of::<*const u8>())
+                                        .cast::<usize>();
+                                    let len9 = l8;
+                                    let bytes9 = _rt::Vec::from_raw_parts(
+                                        l7.cast(),
+                                        len9,
+                                        len9,
+                                    );
+                                    _rt::string_lift(bytes9)
+                                };
+                                result10.push(e10);
+                            }
+                            _rt::cabi_dealloc(
+                                base10,
+                                len10 * (2 * ::core::mem::size_of::<*const u8>()),
+                                ::core::mem::size_of::<*const u8>(),
+                            );
                             T_::init(
                                 _rt::string_lift(bytes0),
                                 super::super::super::super::__with_name1::Context {
@@ -845,96 +873,97 @@ pub mod exports {
                                     step: _rt::string_lift(bytes2),
                                     partition: arg6 as u32,
                                     inputs: result6,
+                                    tables: result10,
                                 },
                             )
                         };
-                        let ptr8 = (&raw mut _RET_AREA.0).cast::<u8>();
-                        match result7 {
+                        let ptr12 = (&raw mut _RET_AREA.0).cast::<u8>();
+                        match result11 {
                             Ok(e) => {
-                                *ptr8.add(0).cast::<u8>() = (0i32) as u8;
+                                *ptr12.add(0).cast::<u8>() = (0i32) as u8;
                                 let Description {
-                                    ports: ports9,
-                                    sets_time: sets_time9,
-                                    tables: tables9,
+                                    ports: ports13,
+                                    sets_time: sets_time13,
+                                    tables: tables13,
                                 } = e;
-                                let vec11 = ports9;
-                                let len11 = vec11.len();
-                                let layout11 = _rt::alloc::Layout::from_size_align(
-                                        vec11.len() * (2 * ::core::mem::size_of::<*const u8>()),
+                                let vec15 = ports13;
+                                let len15 = vec15.len();
+                                let layout15 = _rt::alloc::Layout::from_size_align(
+                                        vec15.len() * (2 * ::core::mem::size_of::<*const u8>()),
                                         ::core::mem::size_of::<*const u8>(),
                                     )
                                     .unwrap();
-                                let (result11, _cleanup11) = wit_bindgen::rt::Cleanup::new(
-                                    layout11,
+                                let (result15, _cleanup15) = wit_bindgen::rt::Cleanup::new(
+                                    layout15,
                                 );
-                                if let Some(cleanup) = _cleanup11 {
+                                if let Some(cleanup) = _cleanup15 {
                                     cleanup.forget();
                                 }
-                                for (i, e) in vec11.into_iter().enumerate() {
-                                    let base = result11
+                                for (i, e) in vec15.into_iter().enumerate() {
+                                    let base = result15
                                         .add(i * (2 * ::core::mem::size_of::<*const u8>()));
                                     {
-                                        let vec10 = (e.into_bytes()).into_boxed_slice();
-                                        let ptr10 = vec10.as_ptr().cast::<u8>();
-                                        let len10 = vec10.len();
-                                        ::core::mem::forget(vec10);
+                                        let vec14 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr14 = vec14.as_ptr().cast::<u8>();
+                                        let len14 = vec14.len();
+                                        ::core::mem::forget(vec14);
                                         *base
                                             .add(::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len10;
-                                        *base.add(0).cast::<*mut u8>() = ptr10.cast_mut();
+                                            .cast::<usize>() = len14;
+                                        *base.add(0).cast::<*mut u8>() = ptr14.cast_mut();
                                     }
                                 }
-                                *ptr8
+                                *ptr12
                                     .add(2 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len11;
-                                *ptr8
+                                    .cast::<usize>() = len15;
+                                *ptr12
                                     .add(::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = result11;
-                                *ptr8
+                                    .cast::<*mut u8>() = result15;
+                                *ptr12
                                     .add(3 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<u8>() = (match sets_time9 {
+                                    .cast::<u8>() = (match sets_time13 {
                                     true => 1,
                                     false => 0,
                                 }) as u8;
-                                let vec14 = tables9;
-                                let len14 = vec14.len();
-                                let layout14 = _rt::alloc::Layout::from_size_align(
-                                        vec14.len()
+                                let vec18 = tables13;
+                                let len18 = vec18.len();
+                                let layout18 = _rt::alloc::Layout::from_size_align(
+                                        vec18.len()
                                             * (24 + 2 * ::core::mem::size_of::<*const u8>()),
                                         8,
                                     )
                                     .unwrap();
-                                let (result14, _cleanup14) = wit_bindgen::rt::Cleanup::new(
-                                    layout14,
+                                let (result18, _cleanup18) = wit_bindgen::rt::Cleanup::new(
+                                    layout18,
                                 );
-                                if let Some(cleanup) = _cleanup14 {
+                                if let Some(cleanup) = _cleanup18 {
                                     cleanup.forget();
                                 }
-                                for (i, e) in vec14.into_iter().enumerate() {
-                                    let base = result14
+                                for (i, e) in vec18.into_iter().enumerate() {
+                                    let base = result18
                                         .add(i * (24 + 2 * ::core::mem::size_of::<*const u8>()));
                                     {
                                         let Table {
-                                            name: name12,
-                                            key: key12,
-                                            value: value12,
-                                            ttl_ms: ttl_ms12,
+                                            name: name16,
+                                            key: key16,
+                                            value: value16,
+                                            ttl_ms: ttl_ms16,
                                         } = e;
-                                        let vec13 = (name12.into_bytes()).into_boxed_slice();
-                                        let ptr13 = vec13.as_ptr().cast::<u8>();
-                                        let len13 = vec13.len();
-                                        ::core::mem::forget(vec13);
+                                        let vec17 = (name16.into_bytes()).into_boxed_slice();
+                                        let ptr17 = vec17.as_ptr().cast::<u8>();
+                                        let len17 = vec17.len();
+                                        ::core::mem::forget(vec17);
                                         *base
                                             .add(::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len13;
-                                        *base.add(0).cast::<*mut u8>() = ptr13.cast_mut();
+                                            .cast::<usize>() = len17;
+                                        *base.add(0).cast::<*mut u8>() = ptr17.cast_mut();
                                         *base
                                             .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<u8>() = (key12.clone() as i32) as u8;
+                                            .cast::<u8>() = (key16.clone() as i32) as u8;
                                         *base
                                             .add(1 + 2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<u8>() = (value12.clone() as i32) as u8;
-                                        match ttl_ms12 {
+                                            .cast::<u8>() = (value16.clone() as i32) as u8;
+                                        match ttl_ms16 {
                                             Some(e) => {
                                                 *base
                                                     .add(8 + 2 * ::core::mem::size_of::<*const u8>())
@@ -951,42 +980,42 @@ pub mod exports {
                                         };
                                     }
                                 }
-                                *ptr8
+                                *ptr12
                                     .add(5 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len14;
-                                *ptr8
+                                    .cast::<usize>() = len18;
+                                *ptr12
                                     .add(4 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = result14;
+                                    .cast::<*mut u8>() = result18;
                             }
                             Err(e) => {
-                                *ptr8.add(0).cast::<u8>() = (1i32) as u8;
+                                *ptr12.add(0).cast::<u8>() = (1i32) as u8;
                                 let super::super::super::super::__with_name1::ConfigError {
-                                    path: path15,
-                                    message: message15,
+                                    path: path19,
+                                    message: message19,
                                 } = e;
-                                let vec16 = (path15.into_bytes()).into_boxed_slice();
-                                let ptr16 = vec16.as_ptr().cast::<u8>();
-                                let len16 = vec16.len();
-                                ::core::mem::forget(vec16);
-                                *ptr8
+                                let vec20 = (path19.into_bytes()).into_boxed_slice();
+                                let ptr20 = vec20.as_ptr().cast::<u8>();
+                                let len20 = vec20.len();
+                                ::core::mem::forget(vec20);
+                                *ptr12
                                     .add(2 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len16;
-                                *ptr8
+                                    .cast::<usize>() = len20;
+                                *ptr12
                                     .add(::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = ptr16.cast_mut();
-                                let vec17 = (message15.into_bytes()).into_boxed_slice();
-                                let ptr17 = vec17.as_ptr().cast::<u8>();
-                                let len17 = vec17.len();
-                                ::core::mem::forget(vec17);
-                                *ptr8
+                                    .cast::<*mut u8>() = ptr20.cast_mut();
+                                let vec21 = (message19.into_bytes()).into_boxed_slice();
+                                let ptr21 = vec21.as_ptr().cast::<u8>();
+                                let len21 = vec21.len();
+                                ::core::mem::forget(vec21);
+                                *ptr12
                                     .add(4 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len17;
-                                *ptr8
+                                    .cast::<usize>() = len21;
+                                *ptr12
                                     .add(3 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = ptr17.cast_mut();
+                                    .cast::<*mut u8>() = ptr21.cast_mut();
                             }
                         };
-                        ptr8
+                        ptr12
                     }
                 }
                 #[doc(hidden)]
@@ -1580,9 +1609,10 @@ pub mod exports {
                         "weir:plugin/stateful-step@0.1.0#init")] unsafe extern "C" fn
                         export_init(arg0 : * mut u8, arg1 : usize, arg2 : * mut u8, arg3
                         : usize, arg4 : * mut u8, arg5 : usize, arg6 : i32, arg7 : * mut
-                        u8, arg8 : usize,) -> * mut u8 { unsafe { $($path_to_types)*::
-                        _export_init_cabi::<$ty > (arg0, arg1, arg2, arg3, arg4, arg5,
-                        arg6, arg7, arg8) } } #[unsafe (export_name =
+                        u8, arg8 : usize, arg9 : * mut u8, arg10 : usize,) -> * mut u8 {
+                        unsafe { $($path_to_types)*:: _export_init_cabi::<$ty > (arg0,
+                        arg1, arg2, arg3, arg4, arg5, arg6, arg7, arg8, arg9, arg10) } }
+                        #[unsafe (export_name =
                         "cabi_post_weir:plugin/stateful-step@0.1.0#init")] unsafe extern
                         "C" fn _post_return_init(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_init::<$ty > (arg0) } }
@@ -1783,9 +1813,9 @@ macro_rules! __export_stateful_transform_impl {
         (link_section =
         "component-type:wit-bindgen:0.61.1:weir:plugin@0.1.0:stateful-transform:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 1506] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 1514] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xd9\x0a\x01A\x02\x01\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xe1\x0a\x01A\x02\x01\
 A\x0c\x01B\x04\x01m\x04\x05error\x04warn\x04info\x05debug\x04\0\x05level\x03\0\0\
 \x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x15weir:pl\
 ugin/log@0.1.0\x05\0\x01B\x17\x01py\x01p}\x01r\x02\x04ends\0\x04data\x01\x04\0\x07\
@@ -1799,28 +1829,28 @@ tabley\x04keys\x03\0\x05\x04\0\x03get\x01\x08\x01k\x01\x01@\x02\x05tabley\x03key
 ley\x06prefix\x01\x05after\x09\x03maxy\0\x07\x04\0\x04scan\x01\x0f\x03\0\x17weir\
 :plugin/state@0.1.0\x05\x01\x01B\x0c\x01py\x01px\x01p}\x01r\x03\x05index\0\x04me\
 ta\x01\x04data\x02\x04\0\x05batch\x03\0\x03\x01r\x03\x05indexy\x06reasons\x09ret\
-riable\x7f\x04\0\x06reject\x03\0\x05\x01ps\x01r\x04\x08pipelines\x04steps\x09par\
-titiony\x06inputs\x07\x04\0\x07context\x03\0\x08\x01r\x02\x04paths\x07messages\x04\
-\0\x0cconfig-error\x03\0\x0a\x03\0\x17weir:plugin/types@0.1.0\x05\x02\x02\x03\0\x02\
-\x05batch\x02\x03\0\x02\x0cconfig-error\x02\x03\0\x02\x07context\x02\x03\0\x02\x06\
-reject\x01B&\x02\x03\x02\x01\x03\x04\0\x05batch\x03\0\0\x02\x03\x02\x01\x04\x04\0\
-\x0cconfig-error\x03\0\x02\x02\x03\x02\x01\x05\x04\0\x07context\x03\0\x04\x02\x03\
-\x02\x01\x06\x04\0\x06reject\x03\0\x06\x01m\x05\x05bytes\x04text\x04json\x08unsi\
-gned\x06signed\x04\0\x06format\x03\0\x08\x01kw\x01r\x04\x04names\x03key\x09\x05v\
-alue\x09\x06ttl-ms\x0a\x04\0\x05table\x03\0\x0b\x01ps\x01p\x0c\x01r\x03\x05ports\
-\x0d\x09sets-time\x7f\x06tables\x0e\x04\0\x0bdescription\x03\0\x0f\x01kx\x01r\x02\
-\x0aevent-time\x11\x0aclock-time\x11\x04\0\x06alarms\x03\0\x12\x01py\x01px\x01r\x03\
-\x06origin\x14\x05fired\x15\x07records\x01\x04\0\x0breplacement\x03\0\x16\x01q\x03\
-\x09unchanged\0\0\x06select\x01\x14\0\x08replaced\x01\x17\0\x04\0\x06answer\x03\0\
-\x18\x01p\x07\x01r\x04\x06answer\x19\x07rejects\x1a\x04latey\x06alarms\x13\x04\0\
-\x07outcome\x03\0\x1b\x01r\x04\x06origin\x14\x05fired\x15\x07records\x01\x06alar\
-ms\x13\x04\0\x08advanced\x03\0\x1d\x01j\x01\x10\x01\x03\x01@\x02\x06configs\x07c\
-ontext\x05\0\x1f\x04\0\x04init\x01\x20\x01@\x03\x05inputy\x05batch\x01\x0awaterm\
-arks\x15\0\x1c\x04\0\x07process\x01!\x01@\x02\x09watermark\x11\x05clockx\0\x1e\x04\
-\0\x07advance\x01\"\x04\0\x1fweir:plugin/stateful-step@0.1.0\x05\x07\x04\0$weir:\
-plugin/stateful-transform@0.1.0\x04\0\x0b\x18\x01\0\x12stateful-transform\x03\0\0\
-\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bind\
-gen-rust\x060.61.1";
+riable\x7f\x04\0\x06reject\x03\0\x05\x01ps\x01r\x05\x08pipelines\x04steps\x09par\
+titiony\x06inputs\x07\x06tables\x07\x04\0\x07context\x03\0\x08\x01r\x02\x04paths\
+\x07messages\x04\0\x0cconfig-error\x03\0\x0a\x03\0\x17weir:plugin/types@0.1.0\x05\
+\x02\x02\x03\0\x02\x05batch\x02\x03\0\x02\x0cconfig-error\x02\x03\0\x02\x07conte\
+xt\x02\x03\0\x02\x06reject\x01B&\x02\x03\x02\x01\x03\x04\0\x05batch\x03\0\0\x02\x03\
+\x02\x01\x04\x04\0\x0cconfig-error\x03\0\x02\x02\x03\x02\x01\x05\x04\0\x07contex\
+t\x03\0\x04\x02\x03\x02\x01\x06\x04\0\x06reject\x03\0\x06\x01m\x05\x05bytes\x04t\
+ext\x04json\x08unsigned\x06signed\x04\0\x06format\x03\0\x08\x01kw\x01r\x04\x04na\
+mes\x03key\x09\x05value\x09\x06ttl-ms\x0a\x04\0\x05table\x03\0\x0b\x01ps\x01p\x0c\
+\x01r\x03\x05ports\x0d\x09sets-time\x7f\x06tables\x0e\x04\0\x0bdescription\x03\0\
+\x0f\x01kx\x01r\x02\x0aevent-time\x11\x0aclock-time\x11\x04\0\x06alarms\x03\0\x12\
+\x01py\x01px\x01r\x03\x06origin\x14\x05fired\x15\x07records\x01\x04\0\x0breplace\
+ment\x03\0\x16\x01q\x03\x09unchanged\0\0\x06select\x01\x14\0\x08replaced\x01\x17\
+\0\x04\0\x06answer\x03\0\x18\x01p\x07\x01r\x04\x06answer\x19\x07rejects\x1a\x04l\
+atey\x06alarms\x13\x04\0\x07outcome\x03\0\x1b\x01r\x04\x06origin\x14\x05fired\x15\
+\x07records\x01\x06alarms\x13\x04\0\x08advanced\x03\0\x1d\x01j\x01\x10\x01\x03\x01\
+@\x02\x06configs\x07context\x05\0\x1f\x04\0\x04init\x01\x20\x01@\x03\x05inputy\x05\
+batch\x01\x0awatermarks\x15\0\x1c\x04\0\x07process\x01!\x01@\x02\x09watermark\x11\
+\x05clockx\0\x1e\x04\0\x07advance\x01\"\x04\0\x1fweir:plugin/stateful-step@0.1.0\
+\x05\x07\x04\0$weir:plugin/stateful-transform@0.1.0\x04\0\x0b\x18\x01\0\x12state\
+ful-transform\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x07\
+0.258.3\x10wit-bindgen-rust\x060.61.1";
         };
     };
 }
@@ -1833,8 +1863,8 @@ pub use __export_stateful_transform_impl as export;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 910] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xe5\x05\x01A\x02\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 918] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xed\x05\x01A\x02\x01\
 A\x06\x01B\x04\x01m\x04\x05error\x04warn\x04info\x05debug\x04\0\x05level\x03\0\0\
 \x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x15weir:pl\
 ugin/log@0.1.0\x05\0\x01B\x17\x01py\x01p}\x01r\x02\x04ends\0\x04data\x01\x04\0\x07\
@@ -1848,12 +1878,13 @@ tabley\x04keys\x03\0\x05\x04\0\x03get\x01\x08\x01k\x01\x01@\x02\x05tabley\x03key
 ley\x06prefix\x01\x05after\x09\x03maxy\0\x07\x04\0\x04scan\x01\x0f\x03\0\x17weir\
 :plugin/state@0.1.0\x05\x01\x01B\x0c\x01py\x01px\x01p}\x01r\x03\x05index\0\x04me\
 ta\x01\x04data\x02\x04\0\x05batch\x03\0\x03\x01r\x03\x05indexy\x06reasons\x09ret\
-riable\x7f\x04\0\x06reject\x03\0\x05\x01ps\x01r\x04\x08pipelines\x04steps\x09par\
-titiony\x06inputs\x07\x04\0\x07context\x03\0\x08\x01r\x02\x04paths\x07messages\x04\
-\0\x0cconfig-error\x03\0\x0a\x03\0\x17weir:plugin/types@0.1.0\x05\x02\x04\0Dweir\
-:plugin/stateful-transform-with-all-of-its-exports-removed@0.1.0\x04\0\x0b8\x01\0\
-2stateful-transform-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0c\
-processed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+riable\x7f\x04\0\x06reject\x03\0\x05\x01ps\x01r\x05\x08pipelines\x04steps\x09par\
+titiony\x06inputs\x07\x06tables\x07\x04\0\x07context\x03\0\x08\x01r\x02\x04paths\
+\x07messages\x04\0\x0cconfig-error\x03\0\x0a\x03\0\x17weir:plugin/types@0.1.0\x05\
+\x02\x04\0Dweir:plugin/stateful-transform-with-all-of-its-exports-removed@0.1.0\x04\
+\0\x0b8\x01\02stateful-transform-with-all-of-its-exports-removed\x03\0\0\0G\x09p\
+roducers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\
+\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -153,6 +153,11 @@ pub mod weir {
                 pub partition: u32,
                 /// The names of the inputs, in the order of `from`. The `input` of a batch counts in this list.
                 pub inputs: _rt::Vec<_rt::String>,
+                /// The names of the tables that the step reads, as the pipeline file lists them. The `input` of a batch of rows counts
+                /// on behind `inputs`. A row's key is the record's, a null value deletes the row. Where a table is replaced as a whole,
+                /// a record comes first whose key and value are null, with the header `weir-table` that says `replace`; the new rows
+                /// follow in the same batch.
+                pub tables: _rt::Vec<_rt::String>,
             }
             impl ::core::fmt::Debug for Context {
                 fn fmt(
@@ -164,6 +169,7 @@ pub mod weir {
                         .field("step", &self.step)
                         .field("partition", &self.partition)
                         .field("inputs", &self.inputs)
+                        .field("tables", &self.tables)
                         .finish()
                 }
             }
@@ -316,10 +322,12 @@ pub mod exports {
                     arg6: i32,
                     arg7: *mut u8,
                     arg8: usize,
+                    arg9: *mut u8,
+                    arg10: usize,
                 ) -> *mut u8 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")] _rt::run_ctors_once();
-                        let result7 = {
+                        let result11 = {
                             let len0 = arg1;
                             let bytes0 = _rt::Vec::from_raw_parts(
                                 arg0.cast(),
@@ -364,6 +372,32 @@ pub mod exports {
                                 len6 * (2 * ::core::mem::size_of::<*const u8>()),
                                 ::core::mem::size_of::<*const u8>(),
                             );
+                            let base10 = arg9;
+                            let len10 = arg10;
+                            let mut result10 = _rt::Vec::with_capacity(len10);
+                            for i in 0..len10 {
+                                let base = base10
+                                    .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                                let e10 = {
+                                    let l7 = *base.add(0).cast::<*mut u8>();
+                                    let l8 = *base
+                                        .add(::core::mem::size_of::<*const u8>())
+                                        .cast::<usize>();
+                                    let len9 = l8;
+                                    let bytes9 = _rt::Vec::from_raw_parts(
+                                        l7.cast(),
+                                        len9,
+                                        len9,
+                                    );
+                                    _rt::string_lift(bytes9)
+                                };
+                                result10.push(e10);
+                            }
+                            _rt::cabi_dealloc(
+                                base10,
+                                len10 * (2 * ::core::mem::size_of::<*const u8>()),
+                                ::core::mem::size_of::<*const u8>(),
+                            );
                             T_::init(
                                 _rt::string_lift(bytes0),
                                 super::super::super::super::weir::plugin::types::Context {
@@ -371,83 +405,87 @@ pub mod exports {
                                     step: _rt::string_lift(bytes2),
                                     partition: arg6 as u32,
                                     inputs: result6,
+                                    tables: result10,
                                 },
                             )
                         };
-                        let ptr8 = (&raw mut _RET_AREA.0).cast::<u8>();
-                        match result7 {
+                        let ptr12 = (&raw mut _RET_AREA.0).cast::<u8>();
+                        match result11 {
                             Ok(e) => {
-                                *ptr8.add(0).cast::<u8>() = (0i32) as u8;
-                                let Description { ports: ports9, sets_time: sets_time9 } = e;
-                                let vec11 = ports9;
-                                let len11 = vec11.len();
-                                let layout11 = _rt::alloc::Layout::from_size_align(
-                                        vec11.len() * (2 * ::core::mem::size_of::<*const u8>()),
+                                *ptr12.add(0).cast::<u8>() = (0i32) as u8;
+                                let Description {
+                                    ports: ports13,
+                                    sets_time: sets_time13,
+                                } = e;
+                                let vec15 = ports13;
+                                let len15 = vec15.len();
+                                let layout15 = _rt::alloc::Layout::from_size_align(
+                                        vec15.len() * (2 * ::core::mem::size_of::<*const u8>()),
                                         ::core::mem::size_of::<*const u8>(),
                                     )
                                     .unwrap();
-                                let (result11, _cleanup11) = wit_bindgen::rt::Cleanup::new(
-                                    layout11,
+                                let (result15, _cleanup15) = wit_bindgen::rt::Cleanup::new(
+                                    layout15,
                                 );
-                                if let Some(cleanup) = _cleanup11 {
+                                if let Some(cleanup) = _cleanup15 {
                                     cleanup.forget();
                                 }
-                                for (i, e) in vec11.into_iter().enumerate() {
-                                    let base = result11
+                                for (i, e) in vec15.into_iter().enumerate() {
+                                    let base = result15
                                         .add(i * (2 * ::core::mem::size_of::<*const u8>()));
                                     {
-                                        let vec10 = (e.into_bytes()).into_boxed_slice();
-                                        let ptr10 = vec10.as_ptr().cast::<u8>();
-                                        let len10 = vec10.len();
-                                        ::core::mem::forget(vec10);
+                                        let vec14 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr14 = vec14.as_ptr().cast::<u8>();
+                                        let len14 = vec14.len();
+                                        ::core::mem::forget(vec14);
                                         *base
                                             .add(::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len10;
-                                        *base.add(0).cast::<*mut u8>() = ptr10.cast_mut();
+                                            .cast::<usize>() = len14;
+                                        *base.add(0).cast::<*mut u8>() = ptr14.cast_mut();
                                     }
                                 }
-                                *ptr8
+                                *ptr12
                                     .add(2 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len11;
-                                *ptr8
+                                    .cast::<usize>() = len15;
+                                *ptr12
                                     .add(::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = result11;
-                                *ptr8
+                                    .cast::<*mut u8>() = result15;
+                                *ptr12
                                     .add(3 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<u8>() = (match sets_time9 {
+                                    .cast::<u8>() = (match sets_time13 {
                                     true => 1,
                                     false => 0,
                                 }) as u8;
                             }
                             Err(e) => {
-                                *ptr8.add(0).cast::<u8>() = (1i32) as u8;
+                                *ptr12.add(0).cast::<u8>() = (1i32) as u8;
                                 let super::super::super::super::weir::plugin::types::ConfigError {
-                                    path: path12,
-                                    message: message12,
+                                    path: path16,
+                                    message: message16,
                                 } = e;
-                                let vec13 = (path12.into_bytes()).into_boxed_slice();
-                                let ptr13 = vec13.as_ptr().cast::<u8>();
-                                let len13 = vec13.len();
-                                ::core::mem::forget(vec13);
-                                *ptr8
+                                let vec17 = (path16.into_bytes()).into_boxed_slice();
+                                let ptr17 = vec17.as_ptr().cast::<u8>();
+                                let len17 = vec17.len();
+                                ::core::mem::forget(vec17);
+                                *ptr12
                                     .add(2 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len13;
-                                *ptr8
+                                    .cast::<usize>() = len17;
+                                *ptr12
                                     .add(::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = ptr13.cast_mut();
-                                let vec14 = (message12.into_bytes()).into_boxed_slice();
-                                let ptr14 = vec14.as_ptr().cast::<u8>();
-                                let len14 = vec14.len();
-                                ::core::mem::forget(vec14);
-                                *ptr8
+                                    .cast::<*mut u8>() = ptr17.cast_mut();
+                                let vec18 = (message16.into_bytes()).into_boxed_slice();
+                                let ptr18 = vec18.as_ptr().cast::<u8>();
+                                let len18 = vec18.len();
+                                ::core::mem::forget(vec18);
+                                *ptr12
                                     .add(4 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len14;
-                                *ptr8
+                                    .cast::<usize>() = len18;
+                                *ptr12
                                     .add(3 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = ptr14.cast_mut();
+                                    .cast::<*mut u8>() = ptr18.cast_mut();
                             }
                         };
-                        ptr8
+                        ptr12
                     }
                 }
                 #[doc(hidden)]
@@ -765,12 +803,12 @@ pub mod exports {
                         "weir:plugin/step@0.1.0#init")] unsafe extern "C" fn
                         export_init(arg0 : * mut u8, arg1 : usize, arg2 : * mut u8, arg3
                         : usize, arg4 : * mut u8, arg5 : usize, arg6 : i32, arg7 : * mut
-                        u8, arg8 : usize,) -> * mut u8 { unsafe { $($path_to_types)*::
-                        _export_init_cabi::<$ty > (arg0, arg1, arg2, arg3, arg4, arg5,
-                        arg6, arg7, arg8) } } #[unsafe (export_name =
-                        "cabi_post_weir:plugin/step@0.1.0#init")] unsafe extern "C" fn
-                        _post_return_init(arg0 : * mut u8,) { unsafe {
-                        $($path_to_types)*:: __post_return_init::<$ty > (arg0) } }
+                        u8, arg8 : usize, arg9 : * mut u8, arg10 : usize,) -> * mut u8 {
+                        unsafe { $($path_to_types)*:: _export_init_cabi::<$ty > (arg0,
+                        arg1, arg2, arg3, arg4, arg5, arg6, arg7, arg8, arg9, arg10) } }
+                        #[unsafe (export_name = "cabi_post_weir:plugin/step@0.1.0#init")]
+                        unsafe extern "C" fn _post_return_init(arg0 : * mut u8,) { unsafe
+                        { $($path_to_types)*:: __post_return_init::<$ty > (arg0) } }
                         #[unsafe (export_name = "weir:plugin/step@0.1.0#process")] unsafe
                         extern "C" fn export_process(arg0 : i32, arg1 : * mut u8, arg2 :
                         usize, arg3 : * mut u8, arg4 : usize, arg5 : * mut u8, arg6 :
@@ -917,28 +955,29 @@ macro_rules! __export_transform_impl {
         () = { #[rustfmt::skip] #[cfg(target_arch = "wasm32")] #[unsafe (link_section =
         "component-type:wit-bindgen:0.61.1:weir:plugin@0.1.0:transform:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 854] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 862] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xd6\x05\x01A\x02\x01\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xde\x05\x01A\x02\x01\
 A\x0a\x01B\x04\x01m\x04\x05error\x04warn\x04info\x05debug\x04\0\x05level\x03\0\0\
 \x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x15weir:pl\
 ugin/log@0.1.0\x05\0\x01B\x0c\x01py\x01px\x01p}\x01r\x03\x05index\0\x04meta\x01\x04\
 data\x02\x04\0\x05batch\x03\0\x03\x01r\x03\x05indexy\x06reasons\x09retriable\x7f\
-\x04\0\x06reject\x03\0\x05\x01ps\x01r\x04\x08pipelines\x04steps\x09partitiony\x06\
-inputs\x07\x04\0\x07context\x03\0\x08\x01r\x02\x04paths\x07messages\x04\0\x0ccon\
-fig-error\x03\0\x0a\x03\0\x17weir:plugin/types@0.1.0\x05\x01\x02\x03\0\x01\x05ba\
-tch\x02\x03\0\x01\x0cconfig-error\x02\x03\0\x01\x07context\x02\x03\0\x01\x06reje\
-ct\x01B\x18\x02\x03\x02\x01\x02\x04\0\x05batch\x03\0\0\x02\x03\x02\x01\x03\x04\0\
-\x0cconfig-error\x03\0\x02\x02\x03\x02\x01\x04\x04\0\x07context\x03\0\x04\x02\x03\
-\x02\x01\x05\x04\0\x06reject\x03\0\x06\x01ps\x01r\x02\x05ports\x08\x09sets-time\x7f\
-\x04\0\x0bdescription\x03\0\x09\x01py\x01r\x02\x06origin\x0b\x07records\x01\x04\0\
-\x0breplacement\x03\0\x0c\x01q\x03\x09unchanged\0\0\x06select\x01\x0b\0\x08repla\
-ced\x01\x0d\0\x04\0\x06answer\x03\0\x0e\x01p\x07\x01r\x02\x06answer\x0f\x07rejec\
-ts\x10\x04\0\x07outcome\x03\0\x11\x01j\x01\x0a\x01\x03\x01@\x02\x06configs\x07co\
-ntext\x05\0\x13\x04\0\x04init\x01\x14\x01@\x02\x05inputy\x05batch\x01\0\x12\x04\0\
-\x07process\x01\x15\x04\0\x16weir:plugin/step@0.1.0\x05\x06\x04\0\x1bweir:plugin\
-/transform@0.1.0\x04\0\x0b\x0f\x01\0\x09transform\x03\0\0\0G\x09producers\x01\x0c\
-processed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+\x04\0\x06reject\x03\0\x05\x01ps\x01r\x05\x08pipelines\x04steps\x09partitiony\x06\
+inputs\x07\x06tables\x07\x04\0\x07context\x03\0\x08\x01r\x02\x04paths\x07message\
+s\x04\0\x0cconfig-error\x03\0\x0a\x03\0\x17weir:plugin/types@0.1.0\x05\x01\x02\x03\
+\0\x01\x05batch\x02\x03\0\x01\x0cconfig-error\x02\x03\0\x01\x07context\x02\x03\0\
+\x01\x06reject\x01B\x18\x02\x03\x02\x01\x02\x04\0\x05batch\x03\0\0\x02\x03\x02\x01\
+\x03\x04\0\x0cconfig-error\x03\0\x02\x02\x03\x02\x01\x04\x04\0\x07context\x03\0\x04\
+\x02\x03\x02\x01\x05\x04\0\x06reject\x03\0\x06\x01ps\x01r\x02\x05ports\x08\x09se\
+ts-time\x7f\x04\0\x0bdescription\x03\0\x09\x01py\x01r\x02\x06origin\x0b\x07recor\
+ds\x01\x04\0\x0breplacement\x03\0\x0c\x01q\x03\x09unchanged\0\0\x06select\x01\x0b\
+\0\x08replaced\x01\x0d\0\x04\0\x06answer\x03\0\x0e\x01p\x07\x01r\x02\x06answer\x0f\
+\x07rejects\x10\x04\0\x07outcome\x03\0\x11\x01j\x01\x0a\x01\x03\x01@\x02\x06conf\
+igs\x07context\x05\0\x13\x04\0\x04init\x01\x14\x01@\x02\x05inputy\x05batch\x01\0\
+\x12\x04\0\x07process\x01\x15\x04\0\x16weir:plugin/step@0.1.0\x05\x06\x04\0\x1bw\
+eir:plugin/transform@0.1.0\x04\0\x0b\x0f\x01\0\x09transform\x03\0\0\0G\x09produc\
+ers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060\
+.61.1";
         };
     };
 }
@@ -951,18 +990,18 @@ pub use __export_transform_impl as export;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 530] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xf2\x02\x01A\x02\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 538] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xfa\x02\x01A\x02\x01\
 A\x04\x01B\x04\x01m\x04\x05error\x04warn\x04info\x05debug\x04\0\x05level\x03\0\0\
 \x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x15weir:pl\
 ugin/log@0.1.0\x05\0\x01B\x0c\x01py\x01px\x01p}\x01r\x03\x05index\0\x04meta\x01\x04\
 data\x02\x04\0\x05batch\x03\0\x03\x01r\x03\x05indexy\x06reasons\x09retriable\x7f\
-\x04\0\x06reject\x03\0\x05\x01ps\x01r\x04\x08pipelines\x04steps\x09partitiony\x06\
-inputs\x07\x04\0\x07context\x03\0\x08\x01r\x02\x04paths\x07messages\x04\0\x0ccon\
-fig-error\x03\0\x0a\x03\0\x17weir:plugin/types@0.1.0\x05\x01\x04\0;weir:plugin/t\
-ransform-with-all-of-its-exports-removed@0.1.0\x04\0\x0b/\x01\0)transform-with-a\
-ll-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit\
--component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+\x04\0\x06reject\x03\0\x05\x01ps\x01r\x05\x08pipelines\x04steps\x09partitiony\x06\
+inputs\x07\x06tables\x07\x04\0\x07context\x03\0\x08\x01r\x02\x04paths\x07message\
+s\x04\0\x0cconfig-error\x03\0\x0a\x03\0\x17weir:plugin/types@0.1.0\x05\x01\x04\0\
+;weir:plugin/transform-with-all-of-its-exports-removed@0.1.0\x04\0\x0b/\x01\0)tr\
+ansform-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed\
+-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -57,8 +57,8 @@ impl Stateful for Enricher {
             lookups.push(Lookup::new(lookup, table, &lookups, &mut names).map_err(below)?);
         }
         let waiting = Waiting::new(config.wait_records_max, state)?;
-        let first_table = tables.iter().map(Rows::input).min().unwrap_or(u32::MAX);
-        warn_of_unused(first_table, &tables, context);
+        let first_table = context.inputs.len() as u32;
+        warn_of_unused(&tables, context);
         let chain = Chain::new(names, lookups, tables);
         Ok(Enricher { chain, waiting, first_table, ahead: Vec::new(), waited: Opened::default() })
     }
@@ -183,25 +183,24 @@ fn table_of(
         let wrong = format_args!("expected the same for all lookups in the table {}", lookup.table);
         return if is_alike { Ok(at) } else { Err(ConfigError::at("case_insensitive", wrong)) };
     }
-    // Tables come last among the inputs, and the first input is one of the pipeline.
-    let found = context.inputs.iter().rposition(|name| *name == lookup.table).filter(|at| *at > 0);
-    let input = found.ok_or_else(|| unknown_table(&lookup.table, context))?;
+    let found = context.tables.iter().position(|name| *name == lookup.table);
+    let input = context.inputs.len() + found.ok_or_else(|| unknown_table(&lookup.table, context))?;
     let at_table = |error: ConfigError| ConfigError::at("table", error.message());
     tables.push(Rows::new(&lookup.table, input as u32, lookup.case_insensitive, state).map_err(at_table)?);
     Ok(tables.len() - 1)
 }
 
-/// Tables come last, so of those behind one that is used it is known that they are tables. Their rows are dropped.
-fn warn_of_unused(first: u32, tables: &[Rows], context: &Context) {
-    for (input, name) in (0..).zip(&context.inputs).skip(first as usize) {
-        if !tables.iter().any(|table| table.input() == input) {
+/// Rows of a table that nobody looks at are dropped.
+fn warn_of_unused(tables: &[Rows], context: &Context) {
+    for name in &context.tables {
+        if !tables.iter().any(|table| table.name() == name) {
             warn!("no lookup uses the table {name}: its rows are dropped");
         }
     }
 }
 
 fn unknown_table(name: &str, context: &Context) -> ConfigError {
-    let known = context.inputs.get(1..).unwrap_or_default().join(", ");
+    let known = context.tables.join(", ");
     let known = if known.is_empty() { "it has none".to_owned() } else { format!("it has {known}") };
     ConfigError::at("table", format_args!("expected one of the `tables` of the step, got {name:?}: {known}"))
 }

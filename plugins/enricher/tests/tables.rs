@@ -265,7 +265,7 @@ fn a_wrong_configuration_names_the_setting() {
     assert_eq!(refused(json!({"lookups": []})), ("lookups".to_owned(), "expected at least one lookup".to_owned()));
     assert_eq!(refused(json!({})), (String::new(), "missing field `lookups`".to_owned()));
     assert_eq!(refused(json!({"lookups": [], "wait_records_max": -1})).0, "wait_records_max");
-    let context = weir_plugin::Context { inputs: vec!["input".to_owned(), long.clone()], ..common::context() };
+    let context = weir_plugin::Context { tables: vec![long.clone()], ..common::context() };
     let config = json!({"lookups": [{"table": long, "key": "key", "into": "x"}]});
     let error = StatefulHarness::<weir_enricher::Enricher>::with_context(config, &context).err().unwrap();
     assert_eq!(error.path(), "lookups.0.table");
@@ -284,9 +284,11 @@ fn rows_of_a_table_that_no_lookup_uses_go_nowhere() {
 }
 
 #[test]
-fn of_two_inputs_of_one_name_the_table_is_the_last() {
-    let context = weir_plugin::Context { inputs: ["hosts", "hosts"].map(str::to_owned).to_vec(), ..common::context() };
+fn an_input_may_have_the_name_of_a_table() {
+    let context = weir_plugin::Context { inputs: vec!["hosts".to_owned(), "more".to_owned()], ..common::context() };
     let mut step = StatefulHarness::<weir_enricher::Enricher>::with_context(config(), &context).unwrap();
-    step.process_input(1, [row("a", r#"{"f":1}"#)]);
-    assert_eq!(step.process([r#"{"k":"a"}"#]).values(), [r#"{"k":"a","f":1}"#]);
+    step.process_input(2, [row("a", r#"{"f":1}"#)]);
+    let known = ([r#"{"k":"a","f":1}"#], [r#"{"k":"a"}"#]);
+    assert_eq!(step.process(known.1).values(), known.0);
+    assert_eq!(step.process_input(1, known.1).values(), known.0);
 }

@@ -75,11 +75,12 @@ fn uses(loaded: &Loaded) -> Vec<Use<'_>> {
         step: step.name.clone(),
         partition: Partition(0),
         inputs: inputs.to_vec(),
+        tables: step.table_names(),
     };
     let mut uses = Vec::new();
     for (name, pipeline) in &loaded.config.pipelines {
         for (at, step) in pipeline.steps.iter().enumerate() {
-            let context = context(name, step, &step.inputs(&pipeline.from));
+            let context = context(name, step, &pipeline.from);
             uses.push(Use { owner: StepOwner::Pipeline(name, at), step, world: World::Transform, context });
         }
     }

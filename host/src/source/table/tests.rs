@@ -38,7 +38,7 @@ impl Bench {
             bytes_max: 100,
             scan: Duration::from_millis(10),
         };
-        TableReader::open("hosts", &settings, position, mode)
+        TableReader::open("hosts", &settings, position, mode, true)
     }
 }
 

@@ -9,7 +9,7 @@ use weir_plugin::testing::{Run, StatefulHarness, TestRecord, test_context};
 pub type Step = StatefulHarness<Enricher>;
 
 pub fn context() -> Context {
-    Context { inputs: ["input", "hosts", "sites"].map(str::to_owned).to_vec(), ..test_context() }
+    Context { tables: ["hosts", "sites"].map(str::to_owned).to_vec(), ..test_context() }
 }
 
 pub fn start(config: Value) -> Step {
