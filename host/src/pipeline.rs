@@ -331,6 +331,7 @@ impl Task {
             time,
             called_at: Instant::now(),
             is_calling: false,
+            described: chain.describe(&home),
             chain,
             outlets,
             lane: Lane::default(),
@@ -383,6 +384,8 @@ struct Run<'a> {
     /// Whether what they made then is still on its way. One at a time bounds it.
     is_calling: bool,
     chain: Chain,
+    /// What its tables are, for the first commit.
+    described: Vec<StateChange>,
     outlets: Vec<Outlet>,
     lane: Lane,
     deliveries: FuturesOrdered<BoxFuture<'static, Result<Delivered, Error>>>,
@@ -476,10 +479,12 @@ impl Run<'_> {
         records_in: u64,
         done: Processed,
     ) -> Result<(), Error> {
+        let mut state = done.state;
+        state.append(&mut self.described);
         let mut in_flight = InFlight {
             read,
             appends: Vec::new(),
-            state: done.state,
+            state,
             tally: Tally { records_in, filtered: done.filtered, late: done.late, ..Tally::default() },
             source,
         };

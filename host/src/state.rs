@@ -4,12 +4,15 @@
 //! when the call succeeds and undone when it fails; what a chunk has written goes into its commit. Until that is durable the
 //! entries stay here, as the store does not have them yet. Knows nothing of plugins and of time.
 
+pub mod view;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
+use serde::{Deserialize, Serialize};
 
 use crate::record::{Partition, Timestamp};
 use crate::store::{self, Entries, STATE_KEY_BYTES_MAX, StateChange, Store, TableId};
@@ -34,7 +37,8 @@ const LOAD_BYTES: usize = 16 << 20;
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// How bytes are to be shown to a person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Bytes, of which nothing is known.
     Bytes,

@@ -14,6 +14,7 @@ use tokio::net::UnixStream;
 
 use super::tap::Begin;
 use super::{Failure, FailureBody, Status, socket};
+use crate::state::view::{TableView, Wanted};
 
 /// The bytes of an answer that is read as a whole.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -45,8 +46,8 @@ pub struct TapRequest {
     pub limit: Option<u64>,
 }
 
-/// The lines of a tap, as they come.
-pub struct TapLines {
+/// The lines of an answer, as they come.
+pub struct Lines {
     body: Incoming,
     bytes: BytesMut,
     /// Up to where there is no line end in `bytes`.
@@ -59,7 +60,7 @@ pub async fn status(data: &Path) -> Result<Status, Error> {
 }
 
 /// Begins a tap of the appliance that runs with a data directory.
-pub async fn tap(data: &Path, request: &TapRequest) -> Result<TapLines, Error> {
+pub async fn tap(data: &Path, request: &TapRequest) -> Result<Lines, Error> {
     let mut path = format!("/v1/streams/{}/tap?from={}", encoded(&request.stream), request.from);
     if let Some(partition) = request.partition {
         path.push_str(&format!("&partition={partition}"));
@@ -67,16 +68,42 @@ pub async fn tap(data: &Path, request: &TapRequest) -> Result<TapLines, Error> {
     if let Some(limit) = request.limit {
         path.push_str(&format!("&limit={limit}"));
     }
-    Ok(TapLines { body: get(data, &path).await?.into_body(), bytes: BytesMut::new(), searched: 0 })
+    Lines::of(data, &path).await
 }
 
-impl TapLines {
+/// The tables of keyed state of the appliance that runs with a data directory.
+pub async fn tables(data: &Path, hidden: bool) -> Result<Vec<TableView>, Error> {
+    json(get(data, &format!("/v1/state?hidden={hidden}")).await?).await
+}
+
+/// Entries of a table.
+pub async fn entries(data: &Path, table: &str, wanted: &Wanted) -> Result<Lines, Error> {
+    let table: Vec<String> = table.split('/').map(encoded).collect();
+    let numbers =
+        [("partition", wanted.partition.map(|n| n.to_string())), ("limit", wanted.limit.map(|n| n.to_string()))];
+    let texts = [("key", wanted.key.clone()), ("prefix", wanted.prefix.clone())];
+    let given =
+        texts.into_iter().chain(numbers).filter_map(|(name, value)| Some(format!("{name}={}", encoded(&value?))));
+    let query = given.collect::<Vec<_>>().join("&");
+    Lines::of(data, &format!("/v1/state/{}?{query}", table.join("/"))).await
+}
+
+/// All state of some pipelines.
+pub async fn export(data: &Path, pipelines: &[String]) -> Result<Lines, Error> {
+    Lines::of(data, &format!("/v1/state-export?pipelines={}", encoded(&pipelines.join(",")))).await
+}
+
+impl Lines {
+    async fn of(data: &Path, path: &str) -> Result<Self, Error> {
+        Ok(Lines { body: get(data, path).await?.into_body(), bytes: BytesMut::new(), searched: 0 })
+    }
+
     /// Whether the next line is here already.
     pub fn is_next_ready(&self) -> bool {
         memchr::memchr(b'\n', self.bytes.get(self.searched..).unwrap_or_default()).is_some()
     }
 
-    /// The next line, without its end; `None` when the appliance has ended the tap.
+    /// The next line, without its end; `None` when the appliance has ended the answer.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
             let unsearched = self.bytes.get(self.searched..).unwrap_or_default();

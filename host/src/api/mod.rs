@@ -4,11 +4,17 @@
 //! - `GET /v1/streams`: the streams and what they hold ([`StreamStatus`]).
 //! - `GET /v1/streams/{name}/tap?from=&partition=&limit=`: a stream's records as they come (see [`tap`]).
 //!
+//! - `GET /v1/state?hidden=`: the tables of keyed state ([`TableView`](crate::state::view::TableView)).
+//! - `GET /v1/state/{pipeline}/{step}/{table}?key=&prefix=&partition=&limit=`: their entries at the last commit, a JSON object a
+//!   line; the step may be left out where it is the only one with such a table.
+//! - `GET /v1/state-export?pipelines=`: all state, to be imported elsewhere.
+//!
 //! An error is answered as `{"error":{"code":...,"message":...}}` ([`Failure`]). Reads the store and the metrics; changes
 //! nothing.
 
 pub mod client;
 pub mod socket;
+pub mod state;
 pub mod status;
 pub mod tap;
 #[cfg(test)]
@@ -31,6 +37,7 @@ pub use socket::Listening;
 pub use status::{LagStatus, PipelineStatus, Status, StreamStatus};
 
 use crate::metrics::{Lags, PipelineMetrics};
+use crate::state::view::{TableView, Wanted};
 use crate::stop::Stop;
 use crate::store::committer::Committer;
 use crate::store::{self, Store};
@@ -85,6 +92,9 @@ fn router(shared: Shared) -> Router {
         .route("/v1/status", get(show_status))
         .route("/v1/streams", get(show_streams))
         .route("/v1/streams/{name}/tap", get(show_tap))
+        .route("/v1/state", get(show_tables))
+        .route("/v1/state/{*table}", get(show_entries))
+        .route("/v1/state-export", get(show_export))
         .fallback(|| async { Failure::new(StatusCode::NOT_FOUND, "no-route", "there is nothing at this path") })
         .with_state(shared)
 }
@@ -102,8 +112,30 @@ async fn show_tap(
     Path(name): Path<String>,
     query: Result<Query<tap::TapQuery>, QueryRejection>,
 ) -> Result<Response, Failure> {
-    let Query(query) = query.map_err(|error| Failure::usage(error.body_text()))?;
+    let Query(query) = query?;
     tap::respond(shared.state, &shared.taps, &name, &query, shared.stop).await
+}
+
+async fn show_tables(
+    State(shared): State<Shared>,
+    query: Result<Query<state::ListQuery>, QueryRejection>,
+) -> Result<Json<Vec<TableView>>, Failure> {
+    state::tables(&*shared.state.store, &query?.0).await
+}
+
+async fn show_entries(
+    State(shared): State<Shared>,
+    Path(table): Path<String>,
+    query: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Response, Failure> {
+    state::entries(&*shared.state.store, &table, query?.0).await
+}
+
+async fn show_export(
+    State(shared): State<Shared>,
+    query: Result<Query<state::ExportQuery>, QueryRejection>,
+) -> Result<Response, Failure> {
+    state::export(&*shared.state.store, &query?.0).await
 }
 
 /// Why a request was not answered.
@@ -112,7 +144,7 @@ pub struct Failure {
     /// The HTTP status.
     #[serde(skip)]
     status: u16,
-    /// A word for programs: `no-route`, `usage`, `unknown-stream`, `unknown-partition`, `busy`, `store`.
+    /// A word for programs: `no-route`, `usage`, `unknown-stream`, `unknown-partition`, `unknown-state`, `busy`, `store`.
     pub code: String,
     /// For people.
     pub message: String,
@@ -134,6 +166,12 @@ impl Failure {
 
     fn usage(message: impl Into<String>) -> Failure {
         Failure::new(StatusCode::BAD_REQUEST, "usage", message)
+    }
+}
+
+impl From<QueryRejection> for Failure {
+    fn from(error: QueryRejection) -> Failure {
+        Failure::usage(error.body_text())
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
-use super::client::{self, TapLines, TapRequest};
+use super::client::{self, Lines, TapRequest};
 use super::tap::Begin;
 use super::*;
 use crate::clock::{Clock, SystemClock};
@@ -71,7 +71,7 @@ impl Rig {
         self.stopper.stop();
     }
 
-    async fn tap(&self, from: &str, partition: Option<u32>, limit: Option<u64>) -> TapLines {
+    async fn tap(&self, from: &str, partition: Option<u32>, limit: Option<u64>) -> Lines {
         let request = TapRequest { stream: "logins".into(), from: from.parse().unwrap(), partition, limit };
         client::tap(self.data.path(), &request).await.unwrap()
     }
@@ -84,11 +84,11 @@ impl Rig {
     }
 }
 
-async fn next(lines: &mut TapLines) -> Value {
+async fn next(lines: &mut Lines) -> Value {
     serde_json::from_slice(&lines.next().await.unwrap().expect("a line")).unwrap()
 }
 
-async fn values(mut lines: TapLines) -> Vec<String> {
+async fn values(mut lines: Lines) -> Vec<String> {
     let mut values = Vec::new();
     while let Some(line) = lines.next().await.unwrap() {
         let line: Value = serde_json::from_slice(&line).unwrap();

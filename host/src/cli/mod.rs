@@ -8,6 +8,7 @@ pub mod check;
 pub mod inspect;
 pub mod progress;
 pub mod run;
+pub mod state;
 pub mod tap;
 
 use clap::{Parser, Subcommand};
@@ -39,6 +40,9 @@ enum Command {
     Check(check::CheckArgs),
     /// Shows the records of a stream of a running appliance as they come.
     Tap(tap::TapArgs),
+    /// Looks at what pipelines remember, and moves it.
+    #[command(subcommand)]
+    State(state::StateCommand),
     /// Looks at plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -74,6 +78,7 @@ pub fn main() -> u8 {
             Command::Run(args) => run::run(args).await,
             Command::Check(args) => check::run(args).await,
             Command::Tap(args) => tap::run(args).await,
+            Command::State(command) => state::run(command).await,
             Command::Plugin(PluginCommand::Inspect(args)) => inspect::run(args).await,
             Command::Plugin(PluginCommand::Bundle(args)) => bundle::run(args).await,
         }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::{EXIT_UNAVAILABLE, EXIT_USAGE};
-use crate::api::client::{self, Error, TapLines, TapRequest};
+use crate::api::client::{self, Error, Lines, TapRequest};
 use crate::api::socket;
 use crate::api::tap::Begin;
 
@@ -101,7 +101,7 @@ impl From<std::io::Error> for Ended {
     }
 }
 
-async fn print(args: &TapArgs, mut lines: TapLines, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Ended> {
+async fn print(args: &TapArgs, mut lines: Lines, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Ended> {
     let mut out = BufWriter::new(out);
     let mut printed = 0;
     while args.limit.is_none_or(|limit| printed < limit) {

@@ -154,6 +154,14 @@ fn streams(
             streams.insert(name.clone(), stream(name, view.of(None, &shape::STREAM))?);
         }
     }
+    // A table has its rows for as long as nothing takes them back.
+    let tables = pipelines.values().flat_map(|pipeline| pipeline.steps.iter().flat_map(|step| &step.tables));
+    for table in tables {
+        let says = view.get("streams").and_then(|streams| streams.get(&table.name)?.get("retention"));
+        if let Some(stream) = streams.get_mut(&table.name).filter(|_| says.is_none()) {
+            stream.retention = Retention { age_ms: None, bytes_max: u64::MAX };
+        }
+    }
     for (name, source) in sources {
         let shape = match source {
             Source::Stdin(_) => &shape::STDIN_SOURCE,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::plugin::step::{Error, Step};
 use crate::plugin::{Advanced, Answer, Given, Outcome};
 use crate::record::{Batch, Offset, Output, Port, Record, Reject, Timestamp};
+use crate::state::{Home, view};
 use crate::store::StateChange;
 
 /// The number of a route: a set of destinations. Route 0 is where the last step's main port leads.
@@ -125,6 +126,15 @@ impl Chain {
     /// Whether a step has keyed state, and is to be told of time.
     pub fn is_stateful(&self) -> bool {
         self.steps.iter().any(Step::is_stateful)
+    }
+
+    /// What is to be kept of the tables of its steps, for those who look at them.
+    pub fn describe(&self, home: &Home) -> Vec<StateChange> {
+        let tables = |step: &Step| step.description().tables.clone().unwrap_or_default();
+        self.steps
+            .iter()
+            .flat_map(|step| view::described(home, step.name(), &tables(step)).collect::<Vec<_>>())
+            .collect()
     }
 
     /// When a step wants to be called by the clock.

@@ -10,6 +10,7 @@ mod codec;
 mod directory;
 mod engine;
 mod read;
+mod snapshot;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -24,9 +25,10 @@ use bytes::Bytes;
 use self::catalog::Catalog;
 use self::directory::Directory;
 use self::engine::Engine;
+use self::snapshot::EmbeddedSnapshot;
 use self::tail::Tail;
 use super::log::{Reading, check_names, check_start};
-use super::{Appended, Bounds, Changes, Entries, Error, PositionKey, Store, StreamSpec, TableId};
+use super::{Appended, Bounds, Changes, Entries, Error, PositionKey, Snapshot, Store, StreamSpec, TableId};
 use crate::record::{Batch, Offset, Partition, Position, Timestamp};
 
 /// The store in a data directory. Clones are handles to the same one; it is closed when the last is gone.
@@ -150,7 +152,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn positions(&self) -> Result<Vec<(PositionKey, Position)>, Error> {
-        self.blocking(Inner::positions).await
+        self.blocking(|inner| inner.positions(&inner.engine.db.snapshot())).await
     }
 
     async fn state_get(&self, table: &TableId, keys: &[Bytes], bytes_max: usize) -> Result<Vec<Option<Bytes>>, Error> {
@@ -159,7 +161,8 @@ impl Store for EmbeddedStore {
             return Ok(vec![None; keys.len()]);
         };
         let (table, keys) = (table.clone(), keys.to_vec());
-        self.blocking(move |inner| inner.state_get(&table, number, &keys, bytes_max)).await
+        let get = move |inner: &Inner| inner.state_get(&inner.engine.db.snapshot(), &table, number, &keys, bytes_max);
+        self.blocking(get).await
     }
 
     async fn state_scan(
@@ -176,8 +179,16 @@ impl Store for EmbeddedStore {
         };
         let table = table.clone();
         let (prefix, after) = (prefix.to_vec(), after.map(<[u8]>::to_vec));
-        let scan = move |inner: &Inner| inner.state_scan(&table, number, (&prefix, after.as_deref()), limit, bytes_max);
+        let scan = move |inner: &Inner| {
+            let snapshot = inner.engine.db.snapshot();
+            inner.state_scan(&snapshot, &table, number, (&prefix, after.as_deref()), limit, bytes_max)
+        };
         self.blocking(scan).await
+    }
+
+    async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, Error> {
+        self.0.check_works()?;
+        Ok(Arc::new(EmbeddedSnapshot::of(self)))
     }
 
     async fn check(&self, changes: &Changes) -> Result<(), Error> {

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::log::{
     Reading, Stored, Trim, adapt, check_names, check_sizes, check_start, merge, no_partition, place, without_front,
 };
-use super::{Appended, Bounds, Changes, Entries, Error, PositionKey, Store, StreamName, StreamSpec, TableId};
+use super::{Appended, Bounds, Changes, Entries, Error, PositionKey, Snapshot, Store, StreamName, StreamSpec, TableId};
 use crate::record::{Batch, Offset, Partition, Position, Timestamp};
 
 /// A handle to the contents of a store in memory.
@@ -249,6 +249,13 @@ impl Store for MemoryStore {
         Entries::page(all.map(|(key, value)| Ok((key.clone(), value.clone()))), limit, bytes_max)
     }
 
+    async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, Error> {
+        let contents = self.open()?;
+        let copy =
+            Contents { positions: contents.positions.clone(), state: contents.state.clone(), ..Contents::default() };
+        Ok(Arc::new(MemoryStore { contents: Arc::new(Mutex::new(copy)), opening: 0 }))
+    }
+
     async fn check(&self, changes: &Changes) -> Result<(), Error> {
         self.open()?.check(changes)
     }
@@ -288,6 +295,33 @@ impl Store for MemoryStore {
             }
         }
         Ok(trimmed)
+    }
+}
+
+/// A store that nobody else has.
+#[async_trait]
+impl Snapshot for MemoryStore {
+    async fn tables(&self) -> Result<Vec<TableId>, Error> {
+        Ok(self.open()?.state.keys().cloned().collect())
+    }
+
+    async fn positions(&self) -> Result<Vec<(PositionKey, Position)>, Error> {
+        Store::positions(self).await
+    }
+
+    async fn state_get(&self, table: &TableId, keys: &[Bytes], bytes_max: usize) -> Result<Vec<Option<Bytes>>, Error> {
+        Store::state_get(self, table, keys, bytes_max).await
+    }
+
+    async fn state_scan(
+        &self,
+        table: &TableId,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Entries, Error> {
+        Store::state_scan(self, table, prefix, after, limit, bytes_max).await
     }
 }
 

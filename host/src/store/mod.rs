@@ -267,6 +267,29 @@ impl fmt::Display for PositionKey {
     }
 }
 
+/// Positions and keyed state as they were committed at one moment.
+#[async_trait]
+pub trait Snapshot: Send + Sync {
+    /// All tables that ever held something, by name.
+    async fn tables(&self) -> Result<Vec<TableId>, Error>;
+
+    /// As [`Store::positions`].
+    async fn positions(&self) -> Result<Vec<(PositionKey, Position)>, Error>;
+
+    /// As [`Store::state_get`].
+    async fn state_get(&self, table: &TableId, keys: &[Bytes], bytes_max: usize) -> Result<Vec<Option<Bytes>>, Error>;
+
+    /// As [`Store::state_scan`].
+    async fn state_scan(
+        &self,
+        table: &TableId,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Entries, Error>;
+}
+
 /// Streams with partitions, positions and keyed state.
 ///
 /// Only the [`committer`] calls [`Store::commit`], one group at a time; everything else may be called from anywhere.
@@ -313,6 +336,9 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
         bytes_max: usize,
     ) -> Result<Entries, Error>;
+
+    /// What is committed now, whatever is committed from now on.
+    async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, Error>;
 
     /// Whether [`Store::commit`] would take these changes: it fails with [`Error::NoPartition`] or [`Error::TooLarge`]
     /// where it would not. Once taken, always taken: streams do not go away.

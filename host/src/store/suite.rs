@@ -22,6 +22,7 @@ macro_rules! store_tests {
             streams_keep_their_partitions,
             positions_are_kept,
             state_is_kept_and_scanned,
+            a_snapshot_stays_as_it_was,
             the_last_change_of_a_key_holds,
             tables_do_not_see_each_other,
             trim_by_age,
@@ -228,6 +229,26 @@ pub async fn state_is_kept_and_scanned(store: impl Store) {
         assert_eq!((page.entries.len(), page.has_more), (entries, has_more), "{limit} {bytes_max}");
     }
     assert_eq!(store.state_get(&table, &keys, 0).await.unwrap(), [Some(Bytes::from("b"))]);
+}
+
+pub async fn a_snapshot_stays_as_it_was(store: impl Store) {
+    let table = table("t", 0);
+    let change = |value: &str, position| Changes {
+        state: vec![state(&table, "k", Some(value))],
+        positions: vec![(position_key("a", "in", 0), Position(vec![position]))],
+        ..Changes::default()
+    };
+    commit(&store, change("1", 1)).await;
+    let before = store.snapshot().await.unwrap();
+    commit(&store, change("2", 2)).await;
+    let values = |of: &super::Entries| of.entries.iter().map(|(_, value)| value.clone()).collect::<Vec<_>>();
+    for (snapshot, value, position) in [(before, "1", 1), (store.snapshot().await.unwrap(), "2", 2)] {
+        let found = snapshot.state_scan(&table, b"", None, 9, ALL).await.unwrap();
+        assert_eq!(values(&found), [Bytes::from(value)]);
+        assert_eq!(snapshot.state_get(&table, &["k".into()], ALL).await.unwrap(), [Some(Bytes::from(value))]);
+        assert_eq!(snapshot.positions().await.unwrap(), [(position_key("a", "in", 0), Position(vec![position]))]);
+        assert_eq!(snapshot.tables().await.unwrap(), [table.clone()]);
+    }
 }
 
 pub async fn the_last_change_of_a_key_holds(store: impl Store) {

@@ -103,9 +103,8 @@ impl Inner {
         Ok(found.map_err(|error| failed(&format!("position {key}"), error))?.map(|value| Position(value.to_vec())))
     }
 
-    pub fn positions(&self) -> Result<Vec<(PositionKey, Position)>, Error> {
-        // Of one moment: a commit that goes on is seen as a whole or not at all.
-        let snapshot = self.engine.db.snapshot();
+    /// All positions of one moment: a commit that goes on is seen as a whole or not at all.
+    pub fn positions(&self, snapshot: &fjall::Snapshot) -> Result<Vec<(PositionKey, Position)>, Error> {
         let mut positions = Vec::new();
         for guard in snapshot.iter(&self.engine.positions) {
             let (key, value) = guard.into_inner().map_err(|error| failed("positions", error))?;
@@ -119,6 +118,7 @@ impl Inner {
 
     pub fn state_get(
         &self,
+        snapshot: &fjall::Snapshot,
         table: &TableId,
         number: TableNumber,
         keys: &[Bytes],
@@ -127,7 +127,7 @@ impl Inner {
         let mut values = Vec::with_capacity(keys.len());
         let mut bytes = 0;
         for key in keys {
-            let found = self.engine.state.get(codec::state_key(number, key));
+            let found = snapshot.get(&self.engine.state, codec::state_key(number, key));
             let value = found.map_err(|error| failed(&table_text(table), error))?.map(Bytes::from);
             bytes += value.as_ref().map_or(0, Bytes::len);
             values.push(value);
@@ -141,6 +141,7 @@ impl Inner {
     /// The entries whose key begins with a prefix, behind a key.
     pub fn state_scan(
         &self,
+        snapshot: &fjall::Snapshot,
         table: &TableId,
         number: TableNumber,
         (prefix, after): (&[u8], Option<&[u8]>),
@@ -152,7 +153,6 @@ impl Inner {
             Some(after) if after >= prefix => Bound::Excluded(codec::state_key(number, after)),
             _ => Bound::Included(prefix_key.clone()),
         };
-        let snapshot = self.engine.db.snapshot();
         let entries =
             snapshot.range(&self.engine.state, (from, Bound::Unbounded)).map_while(|guard| match guard.into_inner() {
                 Err(error) => Some(Err(failed(&table_text(table), error))),

@@ -90,6 +90,9 @@ impl Store for Forgetful {
     ) -> Result<Entries, Error> {
         self.0.state_scan(table, prefix, after, limit, bytes_max).await
     }
+    async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, Error> {
+        self.0.snapshot().await
+    }
     async fn check(&self, changes: &Changes) -> Result<(), Error> {
         self.0.check(changes).await
     }
