@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
 use super::{Format, Home, TableSpec};
@@ -212,16 +212,18 @@ async fn send(
 ) -> usize {
     let mut sent = 0;
     for (key, value) in entries {
-        let mut line = json!({"partition": partition, "key": view.key.shown(&key)});
+        let mut line =
+            Map::from_iter([("partition".to_owned(), partition.into()), ("key".to_owned(), view.key.shown(&key))]);
         let value = match view.ttl_ms {
             None => &value[..],
             Some(_) => {
                 let (time, value) = value.split_at_checked(8).unwrap_or((&value, &[]));
-                line["written"] = Format::Signed.shown(time);
+                line.insert("written".to_owned(), Format::Signed.shown(time));
                 value
             }
         };
-        line["value"] = view.value.shown(value);
+        line.insert("value".to_owned(), view.value.shown(value));
+        let line = Value::Object(line);
         if lines.send(Ok(format!("{line}\n").into())).await.is_err() {
             return sent;
         }

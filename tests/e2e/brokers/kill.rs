@@ -2,7 +2,8 @@
 //! from RabbitMQ to Kafka and from Kafka to RabbitMQ.
 //!
 //! Nothing confirmed to its sender may be missing; Kafka, read as committed, may hold nothing twice; what RabbitMQ gets twice
-//! bears the same message id; the numbers of a key come in the order in which they were sent.
+//! bears the same message id; the numbers of a key come in the order in which they were sent. `state.rs` looks at what
+//! pipelines with state made of them meanwhile.
 //! `WEIR_BROKER_KILLS=N` sets how often the appliance is killed at work (40 unless told; each broker a quarter, faults of the
 //! network half as often), `WEIR_BROKER_SEED=N` when.
 
@@ -16,6 +17,7 @@ use serde_json::Value;
 
 use super::account::{Account, KEYS};
 use super::flow::{number as body_number, rabbitmq, with_head, write_secrets};
+use super::state;
 use crate::harness::{Bench, Running, tell};
 use crate::proxy::Proxy;
 use crate::services::{Sender, Sent, Servers, address};
@@ -71,6 +73,9 @@ impl Scene {
         let bootstrap = facts.text("kafka", "bootstrap").to_owned();
         let scene = Scene { bench: Bench::new(), servers, kafka, rabbitmq, url, bootstrap };
         scene.lay_out();
+        // Compiles the plugins, once: an appliance that is killed while it does would begin with it again.
+        let checked = scene.bench.run(&["check", "weir.yaml"]);
+        assert!(checked.status.success(), "{checked:?}");
         scene
     }
 
@@ -80,7 +85,7 @@ impl Scene {
         for (queue, kind) in [("in", "quorum"), ("in-stream", "stream"), ("out", "quorum")] {
             facts.ask(&["rabbit-declare", "--url", &self.url, "--queue", queue, "--type", kind]);
         }
-        for topic in ["in", "out", "out-stream"] {
+        for topic in ["in", "out", "out-stream"].into_iter().chain(state::TOPICS) {
             facts.ask(&["kafka-create", "--bootstrap", &self.bootstrap, "--topic", topic, "--partitions", "3"]);
         }
         write_secrets(&self.bench, facts);
@@ -90,6 +95,7 @@ impl Scene {
             "weir.yaml",
             &with_head(&format!(
                 "
+plugins: [{guests}]
 sources:
   queue: {{ {rabbitmq}, queue: in, prefetch: 500, key: 'header:key' }}
   stream: {{ {rabbitmq}, queue: in-stream, queue_type: stream, prefetch: 500, key: 'header:key' }}
@@ -98,11 +104,16 @@ pipelines:
   from-queue: {{ from: queue, steps: [sql: SELECT n FROM input WHERE n >= 0], to: out }}
   from-stream: {{ from: stream, to: out-stream }}
   from-topic: {{ from: topic, steps: [sql: SELECT n FROM input WHERE n >= 0], to: bus }}
+{state_pipelines}
 sinks:
   out: {{ {kafka}, topic: out, compression: zstd }}
   out-stream: {{ {kafka}, topic: out-stream }}
   bus: {{ {rabbitmq}, exchange: '', routing_key: out }}
-"
+{state_sinks}
+",
+                guests = std::env::var("WEIR_TEST_PLUGINS").expect("`cargo xtask test` sets it"),
+                state_pipelines = state::pipelines(),
+                state_sinks = state::sinks(&kafka),
             )),
         );
     }
@@ -282,6 +293,7 @@ fn nothing_is_lost_or_doubled_between_brokers_that_are_killed() {
         goals.rabbitmq.count()
     ));
     let messages = drain(&scene, &mut weir, &sent);
+    state::check(&scene.bench, &mut weir, &scene.servers.facts, &scene.bootstrap);
     assert_eq!(weir.terminate(), 0);
     check(&scene, &sent, messages, seed);
 }

@@ -42,7 +42,7 @@ impl Snapshot for EmbeddedSnapshot {
     async fn state_get(&self, table: &TableId, keys: &[Bytes], bytes_max: usize) -> Result<Vec<Option<Bytes>>, Error> {
         let Some(number) = self.tables.get(table).copied() else { return Ok(vec![None; keys.len()]) };
         let (table, keys, at) = (table.clone(), keys.to_vec(), self.at.clone());
-        self.store.blocking(move |inner| inner.state_get(&*at, &table, number, &keys, bytes_max)).await
+        self.store.blocking(move |inner| inner.state_get(&at, &table, number, &keys, bytes_max)).await
     }
 
     async fn state_scan(

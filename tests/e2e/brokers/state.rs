@@ -1,0 +1,189 @@
+//! What pipelines with state make of the messages of the kill run: windows counted over a topic of Kafka and over a queue of
+//! RabbitMQ, and a join of the two, all into Kafka.
+//!
+//! What has to come out is computed from what went in: the topic, and the streams that Weir keeps. Every window that has
+//! closed is there once, with its count; every record that has been joined was joined once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::account::KEYS;
+use crate::harness::{Bench, Running, tell};
+use crate::services::Facts;
+
+/// The topics that it writes.
+pub const TOPICS: [&str; 4] = ["counts", "queue-counts", "too-late", "joined"];
+/// The length of a window, in milliseconds.
+const SIZE: i64 = 2_000;
+/// How long a window stays open for what comes late, and a record waits to be joined.
+const GRACE: i64 = 1_000;
+/// How long the last outputs may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// A tap that has shown nothing for so long has shown all.
+const TAP_SILENCE: Duration = Duration::from_secs(3);
+
+/// Pipelines with state, over the sources of the kill run.
+pub fn pipelines() -> String {
+    let by_key = format!("{{ sql: 'SELECT n % {KEYS} AS k FROM input' }}");
+    let windows =
+        format!("{{ plugin: windows, config: {{ windows: {{ size: {SIZE}, advance: {SIZE}, grace: {GRACE} }} }} }}");
+    format!(
+        "  count: {{ from: topic, steps: [{by_key}, {windows}], to: {{ main: counts, late: too-late }} }}
+  count-queue: {{ from: queue, steps: [{by_key}, {windows}], to: {{ main: queue-counts, late: too-late }} }}
+  left: {{ from: queue, to: left }}
+  right: {{ from: topic, to: right }}
+  join: {{ from: [left, right], steps: [{{ plugin: asof, config: {{ grace: {GRACE} }} }}], to: joined }}
+streams:
+  left: {{ partitions: 3 }}
+  right: {{ partitions: 3 }}"
+    )
+}
+
+/// Their sinks.
+pub fn sinks(kafka: &str) -> String {
+    TOPICS.map(|topic| format!("  {topic}: {{ {kafka}, topic: {topic} }}")).join("\n")
+}
+
+/// A record that went in.
+struct Given {
+    partition: u64,
+    number: u64,
+    time: i64,
+}
+
+/// What has to come of windows over records that come in this order: those that have closed.
+fn closed<'a>(given: impl Iterator<Item = &'a Given>) -> (Vec<String>, usize) {
+    let (mut open, mut closed, mut watermark, mut late) = (BTreeMap::<(i64, u64), u64>::new(), Vec::new(), i64::MIN, 0);
+    for Given { number, time, .. } in given {
+        watermark = watermark.max(*time);
+        let start = time - time.rem_euclid(SIZE);
+        while let Some(first) = open.first_entry().filter(|first| first.key().0 + SIZE + GRACE <= watermark) {
+            let ((start, key), count) = first.remove_entry();
+            closed.push(format!(r#"{{"k":{key}}} {start} {} {count}"#, start + SIZE));
+        }
+        if start + SIZE + GRACE <= watermark {
+            late += 1;
+        } else {
+            *open.entry((start, number % KEYS)).or_default() += 1;
+        }
+    }
+    closed.sort();
+    (closed, late)
+}
+
+/// Waits until all has come out that is owed, and holds it against what went in.
+pub fn check(bench: &Bench, weir: &mut Running, facts: &Facts, bootstrap: &str) {
+    let read = |topic: &str| facts.read(&["kafka-read", "--bootstrap", bootstrap, "--topic", topic]);
+    let texts = |topic: &str| -> Vec<String> {
+        let mut texts: Vec<_> = read(topic).iter().map(|record| record["value"].as_str().unwrap().to_owned()).collect();
+        texts.sort();
+        texts
+    };
+    let topic: Vec<Given> = read("in").iter().map(given).collect();
+    let (queue, left, right) = (tapped(bench, "queue"), tapped(bench, "left"), tapped(bench, "right"));
+    assert_eq!((left.len(), right.len()), (queue.len(), topic.len()), "a stream has not what its source had");
+    let by_partition: Vec<_> =
+        (0..3).map(|partition| closed(topic.iter().filter(move |given| given.partition == partition))).collect();
+    let mut counts: Vec<String> = by_partition.iter().flat_map(|(closed, _)| closed.clone()).collect();
+    counts.sort();
+    let (queue_counts, queue_late) = closed(queue.iter());
+    let late = queue_late + by_partition.iter().map(|(_, late)| late).sum::<usize>();
+    let deadline = Instant::now() + PATIENCE;
+    let (mut came, mut queue_came, mut late_came) = (texts("counts"), texts("queue-counts"), read("too-late").len());
+    while (came.len() < counts.len() || queue_came.len() < queue_counts.len() || late_came < late)
+        && Instant::now() < deadline
+    {
+        weir.assert_runs();
+        (came, queue_came, late_came) = (texts("counts"), texts("queue-counts"), read("too-late").len());
+    }
+    assert!(came == counts, "windows of the topic: {}", difference(&came, &counts));
+    assert!(queue_came == queue_counts, "windows of the queue: {}", difference(&queue_came, &queue_counts));
+    assert_eq!(late_came, late, "late records");
+    tell(format_args!(
+        "state: {} windows of the topic over {} records, {} of the queue over {}; each closed once, with its count; {late} records late",
+        counts.len(),
+        topic.len(),
+        queue_counts.len(),
+        queue.len()
+    ));
+    check_join(&left, &right, &texts("joined"));
+}
+
+fn check_join(left: &[Given], right: &[Given], joined: &[String]) {
+    let rows: BTreeMap<u64, &Given> = right.iter().map(|given| (given.number, given)).collect();
+    let records: BTreeMap<u64, &Given> = left.iter().map(|given| (given.number, given)).collect();
+    let mut times = BTreeMap::<u64, u32>::new();
+    let mut with_a_row = 0;
+    for text in joined {
+        let (record, row) = text.split_once("} ").unwrap();
+        let record: Value = serde_json::from_str(&format!("{record}}}")).unwrap();
+        let record = records[&record["n"].as_u64().unwrap()];
+        *times.entry(record.number).or_default() += 1;
+        if row != "none" {
+            let row: Value = serde_json::from_str(row).unwrap();
+            let row = rows[&row["n"].as_u64().unwrap()];
+            assert!(row.number % KEYS == record.number % KEYS && row.time <= record.time, "joined wrongly: {text}");
+            with_a_row += 1;
+        }
+    }
+    let doubled: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(doubled.is_empty(), "joined twice: {doubled:?}");
+    let owed: BTreeSet<u64> = (0..3).flat_map(|partition| owed(left, right, partition)).collect();
+    let missing: Vec<_> = owed.iter().filter(|number| !times.contains_key(number)).take(10).collect();
+    assert!(missing.is_empty(), "never joined: {missing:?}");
+    assert!(with_a_row * 2 > joined.len(), "{with_a_row} of {} found a row", joined.len());
+    tell(format_args!("state: {} records joined, each once, {with_a_row} of them with a row", joined.len()));
+}
+
+/// The records of a partition whose time both inputs have passed.
+fn owed(left: &[Given], right: &[Given], partition: u64) -> Vec<u64> {
+    let of = |given: &&Given| given.partition == partition;
+    let highest = |given: &[Given]| given.iter().filter(of).map(|given| given.time).max().unwrap_or(i64::MIN);
+    let watermark = highest(left).min(highest(right));
+    left.iter().filter(of).filter(|given| given.time + GRACE <= watermark).map(|given| given.number).collect()
+}
+
+fn given(record: &Value) -> Given {
+    let value: Value = serde_json::from_str(record["value"].as_str().unwrap()).unwrap();
+    Given {
+        partition: record["partition"].as_u64().unwrap(),
+        number: value["n"].as_u64().unwrap(),
+        time: match &record["timestamp"] {
+            Value::String(time) => time.parse::<jiff::Timestamp>().unwrap().as_millisecond(),
+            time => time.as_i64().unwrap(),
+        },
+    }
+}
+
+/// All records of a stream of the running appliance.
+fn tapped(bench: &Bench, stream: &str) -> Vec<Given> {
+    let name = format!("{stream}.tap");
+    let file = std::fs::File::create(bench.path(&name)).unwrap();
+    let mut tap = bench
+        .weir(&["tap", stream, "--from", "earliest", "--json"])
+        .stdout(file)
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap();
+    let mut size = 0;
+    loop {
+        std::thread::sleep(TAP_SILENCE);
+        if std::mem::replace(&mut size, bench.size(&name)) == bench.size(&name) {
+            break;
+        }
+    }
+    tap.kill().unwrap();
+    tap.wait().unwrap();
+    let shown = bench.lines(&name);
+    shown.iter().map(|line| given(&serde_json::from_str(line).unwrap())).collect()
+}
+
+fn difference(came: &[String], expected: &[String]) -> String {
+    let (came_set, expected_set): (BTreeSet<_>, BTreeSet<_>) = (came.iter().collect(), expected.iter().collect());
+    let strange: Vec<_> = came_set.difference(&expected_set).take(5).collect();
+    let missing: Vec<_> = expected_set.difference(&came_set).take(5).collect();
+    format!("{} came, {} expected; strange {strange:?}, missing {missing:?}", came.len(), expected.len())
+}
