@@ -1,8 +1,7 @@
 //! What outlives a crash: the store, the file, the systems outside; and the appliance that is built on them in each life.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,38 +21,8 @@ use weir::store::committer::Committer;
 use weir::store::memory::{Failure, MemoryStore};
 use weir::store::{DEAD_LETTERS, PositionKey, Retention, Store, StreamSpec};
 
+use crate::fate::{Fate, Rng, mix};
 use crate::parts::{FileSink, OpenFile, Scripted, SimFile, SimReader, SimSink, file_key, push};
-
-/// Numbers from a seed (SplitMix64, Steele et al. 2014). Clones go on with the same sequence.
-#[derive(Clone)]
-pub struct Rng(Arc<Mutex<u64>>);
-
-impl Rng {
-    pub fn new(seed: u64) -> Self {
-        Rng(Arc::new(Mutex::new(seed)))
-    }
-
-    fn next(&self) -> u64 {
-        let mut state = self.0.lock().unwrap();
-        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(*state)
-    }
-
-    /// A number below `n`, which is not 0.
-    pub fn below(&self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    pub fn chance(&self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-}
-
-fn mix(n: u64) -> u64 {
-    let n = (n ^ n >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let n = (n ^ n >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    n ^ n >> 31
-}
 
 /// What the records of a seed are.
 pub struct Plan {
@@ -102,7 +71,7 @@ impl Plan {
 pub type Id = (String, String, u64, u32);
 
 pub struct World {
-    pub rng: Rng,
+    pub fate: Fate,
     pub plan: Plan,
     store: Mutex<MemoryStore>,
     pub file: SimFile,
@@ -112,9 +81,14 @@ pub struct World {
     pushed: Mutex<u64>,
     pub push_acks: Mutex<BTreeSet<u64>>,
     acknowledged: Mutex<u64>,
-    calm: AtomicBool,
-    trace: Mutex<DefaultHasher>,
-    print: bool,
+}
+
+impl Deref for World {
+    type Target = Fate;
+
+    fn deref(&self) -> &Fate {
+        &self.fate
+    }
 }
 
 /// The simulation's clock: virtual time, which starts at 0 in each life.
@@ -131,7 +105,7 @@ impl World {
         let rng = Rng::new(seed);
         Arc::new(World {
             plan: Plan::new(seed, &rng),
-            rng,
+            fate: Fate::new(rng),
             store: Mutex::default(),
             file: SimFile::default(),
             external: Mutex::default(),
@@ -139,32 +113,7 @@ impl World {
             pushed: Mutex::default(),
             push_acks: Mutex::default(),
             acknowledged: Mutex::default(),
-            calm: AtomicBool::new(false),
-            trace: Mutex::default(),
-            print: std::env::var_os("WEIR_SIM_SEED").is_some(),
         })
-    }
-
-    /// Whether something that goes wrong so often goes wrong now.
-    pub fn fault(&self, percent: u64) -> bool {
-        self.rng.chance(percent) && !self.calm.load(Ordering::Relaxed)
-    }
-
-    /// From now on nothing goes wrong.
-    pub fn calm(&self) {
-        self.calm.store(true, Ordering::Relaxed);
-    }
-
-    fn event(&self, event: impl FnOnce() -> String) {
-        let event = event();
-        event.hash(&mut *self.trace.lock().unwrap());
-        if self.print {
-            eprintln!("{event}");
-        }
-    }
-
-    pub fn trace_hash(&self) -> u64 {
-        self.trace.lock().unwrap().finish()
     }
 
     pub fn first_try(&self, n: u64) -> bool {
