@@ -101,6 +101,7 @@ pub fn consistent(world: &World, models: &[Model]) -> Found {
         let of_task = |violation| format!("task {task}: {violation}");
         counted(&seen).map_err(of_task)?;
         timers(&world.plan, task, &seen).map_err(of_task)?;
+        time_goes_on(&world.plan, task, &seen).map_err(of_task)?;
         looked_up(&world.plan, &seen).map_err(of_task)?;
         if world.plan.is_exact {
             is_a_moment(&seen, model).map_err(of_task)?;
@@ -130,6 +131,19 @@ fn counted(seen: &Seen) -> Found {
     let (total, tally) = (seen.records().count() as u64, seen.out.len() as i64);
     ensure(seen.state.total == total, || format!("{total} records came out, {} were counted", seen.state.total))?;
     ensure(seen.tally == tally, || format!("{tally} records left, the last step counted {}", seen.tally))
+}
+
+/// Time never goes back, not at a restart either. A record that is tried again comes once its batch has passed, and takes
+/// its place in it with the time that it is then.
+fn time_goes_on(plan: &Plan, task: usize, seen: &Seen) -> Found {
+    let retried: BTreeSet<&str> =
+        plan.items(task).filter(|item| item.action == "retry").map(|item| item.name.as_str()).collect();
+    for lines in [&seen.out, &seen.side] {
+        let timed = lines.iter().filter(|line| word(line, 0) == "rec" && !retried.contains(word(line, 1)));
+        let times = timed.map(|line| word(line, 6).parse::<i64>().ok());
+        ensure(times.is_sorted(), || format!("time goes back: {lines:#?}"))?;
+    }
+    Ok(())
 }
 
 /// Every timer that a record set has fired once, or is still to fire.
