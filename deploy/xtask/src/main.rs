@@ -6,6 +6,7 @@ mod bench;
 mod build;
 mod demo;
 mod error;
+mod maven;
 mod plugins;
 mod process;
 mod say;

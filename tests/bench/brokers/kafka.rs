@@ -47,6 +47,14 @@ pub fn create(bootstrap: &str, topic: &str) {
     created.into_iter().next().unwrap().unwrap();
 }
 
+/// Deletes topics, so that the next measurement finds room.
+pub fn delete(bootstrap: &str, topics: &[&str]) {
+    let admin: AdminClient<DefaultClientContext> = settings(bootstrap).create().unwrap();
+    for deleted in runtime().block_on(admin.delete_topics(topics, &AdminOptions::new())).unwrap() {
+        deleted.unwrap();
+    }
+}
+
 /// Puts numbered records into a topic.
 pub fn fill(bootstrap: &str, topic: &str, records: u64) {
     let producer = settings(bootstrap).set("enable.idempotence", "true").create_with_context(Strict).unwrap();

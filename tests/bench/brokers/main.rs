@@ -1,5 +1,6 @@
 //! Kafka to Kafka and RabbitMQ to Kafka: Weir beside plain clients that do the same, with the same guarantees, in the same
-//! run. `cargo xtask bench --only brokers` builds it, starts the servers and puts what it writes on the page of results.
+//! run; and beside Kafka Streams where something is remembered. `cargo xtask bench --only brokers`, or `streams`, builds it,
+//! starts the servers and puts what it writes on the page of results.
 //!
 //! The program is also each of the plain clients: it runs itself, so that their processor time is measured as Weir's is.
 
@@ -17,6 +18,7 @@ mod kafka;
 mod latency;
 mod plain;
 mod rabbitmq;
+mod streams;
 mod table;
 mod throughput;
 
@@ -28,6 +30,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use plain::Plain;
+use streams::Streams;
 
 #[derive(Parser)]
 struct Cli {
@@ -39,6 +42,8 @@ struct Cli {
 enum Command {
     /// Measures, and writes tables.
     Measure(Measure),
+    /// Measures beside Kafka Streams what is remembered, and writes tables.
+    Streams(Streams),
     /// Is one of the plain clients.
     Plain(Plain),
 }
@@ -96,6 +101,7 @@ impl Servers {
 fn main() {
     match Cli::parse().command {
         Command::Plain(plain) => plain.run(),
+        Command::Streams(streams) => streams.run(),
         Command::Measure(measure) => {
             let servers = Servers::read(&measure.services);
             let page = [throughput::run(&measure, &servers), latency::run(&measure, &servers)].join("\n\n");

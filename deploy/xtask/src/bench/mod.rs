@@ -9,6 +9,7 @@ mod measure;
 mod micro;
 mod peers;
 mod report;
+mod streams;
 mod weir;
 
 use std::path::PathBuf;
@@ -35,6 +36,9 @@ pub struct BenchArgs {
     /// How often each program runs; the medians count.
     #[arg(long, default_value_t = 5)]
     runs: usize,
+    /// Beside Kafka Streams, joins records with a table of so many rows as well.
+    #[arg(long, default_value_t = 0)]
+    rows: u64,
 }
 
 /// A section of the page of results.
@@ -46,6 +50,8 @@ enum Section {
     Idle,
     /// Kafka to Kafka and RabbitMQ to Kafka beside plain clients.
     Brokers,
+    /// Counting and joining beside Kafka Streams.
+    Streams,
     /// The criterion benchmarks of the parts.
     Micro,
 }
@@ -53,7 +59,7 @@ enum Section {
 /// Measures what was asked for, and writes it down.
 pub fn run(workspace: &Workspace, arguments: &BenchArgs) -> Result<()> {
     let wanted = |section| arguments.only.is_none_or(|only| only == section);
-    if wanted(Section::Peers) || wanted(Section::Idle) || wanted(Section::Brokers) {
+    if wanted(Section::Peers) || wanted(Section::Idle) || wanted(Section::Brokers) || wanted(Section::Streams) {
         let binary = build::build(workspace, Profile::Release)?;
         if wanted(Section::Peers) {
             compare::run(workspace, &binary, arguments)?;
@@ -63,6 +69,9 @@ pub fn run(workspace: &Workspace, arguments: &BenchArgs) -> Result<()> {
         }
         if wanted(Section::Brokers) {
             brokers::run(workspace, &binary, arguments)?;
+        }
+        if wanted(Section::Streams) {
+            streams::run(workspace, &binary, arguments)?;
         }
     }
     if wanted(Section::Micro) {

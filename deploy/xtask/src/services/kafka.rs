@@ -3,7 +3,6 @@
 //! Three listeners: plain, where everyone may do everything; TLS with SASL, where `weir` may do everything and `stranger`
 //! nothing; and, if asked for, a plain one for clients behind a proxy.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,13 +11,18 @@ use super::facts::Fact;
 use super::ports::ADVERTISED;
 use super::{Place, Service};
 use crate::apt;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
+use crate::maven::{Libraries, Library};
 use crate::process;
-use crate::say;
 use crate::workspace::Workspace;
 
-const VERSION: &str = "4.3.1";
-const LOG4J: &str = "2.25.4";
+/// Of clients that are Kafka's own as well.
+pub const VERSION: &str = "4.3.1";
+const LIBRARIES: [Library; 3] = [
+    ("org.apache.kafka", "kafka_2.13", VERSION),
+    ("org.apache.kafka", "kafka-tools", VERSION),
+    ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.4"),
+];
 
 /// Any will do, as each directory is a cluster of its own.
 const CLUSTER: &str = "d2Vpci1zZXJ2aWNlcy1vbg";
@@ -36,10 +40,8 @@ impl Service for Kafka {
         if process::on_path("java").is_none() {
             apt::install_named(&["openjdk-17-jre-headless"], "Java, which runs Kafka")?;
         }
-        if !jars(&workspace.cache).join(COMPLETE).is_file() {
-            fetch(&workspace.cache)?;
-        }
-        Ok(())
+        let what = &format!("Apache Kafka {VERSION}: 150 MB");
+        Libraries { what, directory: jars(&workspace.cache), wanted: &LIBRARIES }.fetch()
     }
 
     fn ports(&self) -> &'static [&'static str] {
@@ -95,59 +97,8 @@ impl Service for Kafka {
     }
 }
 
-const COMPLETE: &str = "complete";
-
 fn jars(cache: &Path) -> PathBuf {
     cache.join("kafka").join(VERSION)
-}
-
-/// Lets Maven bring Kafka's jars and those that they need into the cache.
-fn fetch(cache: &Path) -> Result<()> {
-    if process::on_path("mvn").is_none() {
-        apt::install_named(&["maven"], "Maven, which fetches Kafka")?;
-    }
-    say::aside(format_args!("Fetching Apache Kafka {VERSION} from Maven Central: 150 MB, once."));
-    let work = cache.join("kafka").join("work");
-    if work.exists() {
-        fs::remove_dir_all(&work).context(|| work.display())?;
-    }
-    let lib = work.join("lib");
-    fs::create_dir_all(&lib).context(|| lib.display())?;
-    let project = work.join("pom.xml");
-    fs::write(&project, pom()).context(|| project.display())?;
-    let mut maven = Command::new("mvn");
-    maven.args(["-B", "-q", "-ntp", "-f"]).arg(&project);
-    maven.arg(format!("-Dmaven.repo.local={}", work.join("repository").display()));
-    maven.arg("org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies");
-    maven.arg("-DincludeScope=runtime").arg(format!("-DoutputDirectory={}", lib.display()));
-    process::run_aside(&mut maven)?;
-    let complete = lib.join(COMPLETE);
-    fs::write(&complete, "").context(|| complete.display())?;
-    let jars = jars(cache);
-    if jars.exists() {
-        fs::remove_dir_all(&jars).context(|| jars.display())?;
-    }
-    fs::rename(&lib, &jars).context(|| jars.display())?;
-    fs::remove_dir_all(&work).context(|| work.display())
-}
-
-fn pom() -> String {
-    let dependency = |group: &str, name: &str, version: &str| {
-        format!(
-            "<dependency><groupId>{group}</groupId><artifactId>{name}</artifactId><version>{version}</version></dependency>\n"
-        )
-    };
-    let dependencies = [
-        dependency("org.apache.kafka", "kafka_2.13", VERSION),
-        dependency("org.apache.kafka", "kafka-tools", VERSION),
-        dependency("org.apache.logging.log4j", "log4j-slf4j-impl", LOG4J),
-    ];
-    format!(
-        "<project><modelVersion>4.0.0</modelVersion>\n\
-         <groupId>weir</groupId><artifactId>services</artifactId><version>1</version>\n\
-         <dependencies>\n{}</dependencies></project>\n",
-        dependencies.concat()
-    )
 }
 
 fn java(place: &Place, options: &[&str]) -> Command {
@@ -226,6 +177,8 @@ log.retention.ms=-1
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::services::ports::Ports;
 

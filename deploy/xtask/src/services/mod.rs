@@ -23,6 +23,8 @@ use crate::error::{Context, Error, Result};
 use crate::say;
 use crate::workspace::Workspace;
 
+pub use kafka::VERSION as KAFKA_VERSION;
+
 use facts::Fact;
 use ports::Ports;
 use processes::Processes;
