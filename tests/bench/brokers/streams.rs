@@ -101,8 +101,8 @@ impl Streams {
         format!(
             "{} records with one of {} keys, {} a minute of event time and up to {} s out of order, in {} partitions, are \
              counted by key and minute; a count goes to another topic once its minute is over by 30 s of event time. Each \
-             program ran {} times, in turn; these are medians. All outputs were right: each count once, with the right \
-             number. CPU is user and system time of the program from its start, not of the broker. The store is what \
+             program ran {} times, in turn; these are medians. All counts were right, and exactly once each came \
+             once. CPU is user and system time of the program from its start, not of the broker. The store is what \
              lies on the disk after the program has ended. A start is timed to the first count of records that came \
              since: one after an end that was asked for, one after `kill -9`.\n\n{}\n\n\
              At least once, the counts after the kill were right in {} of these runs of Kafka Streams, and in {} of Weir. \
