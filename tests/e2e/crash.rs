@@ -158,12 +158,12 @@ fn nothing_is_lost_or_doubled_by_kill_9() {
     let file_sent = sent.file.load(Ordering::Relaxed);
     let last = format!("number {} ", file_sent - 1);
     weir.until("the last line of the file", || {
-        bench.lines("disk.ndjson").last().is_some_and(|line| line.contains(&last))
+        bench.end("disk.ndjson").lines().last().is_some_and(|line| line.contains(&last))
     });
-    let mut before = usize::MAX;
+    let mut before = u64::MAX;
     weir.until("the end of the TCP messages", || {
         thread::sleep(Duration::from_millis(500));
-        std::mem::replace(&mut before, bench.lines("net.ndjson").len()) == before
+        std::mem::replace(&mut before, bench.size("net.ndjson")) == before
     });
     assert_eq!(weir.terminate(), 0);
 

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -38,6 +39,16 @@ impl Bench {
         let text = fs::read(self.path(name)).unwrap_or_default();
         let whole = text.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
         String::from_utf8(text[..whole].to_vec()).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// The last bytes of a file, some lines of it.
+    pub fn end(&self, name: &str) -> String {
+        const BYTES: u64 = 4 * 1024;
+        let Ok(mut file) = fs::File::open(self.path(name)) else { return String::new() };
+        let mut end = Vec::new();
+        file.seek(SeekFrom::Start(self.size(name).saturating_sub(BYTES))).unwrap();
+        file.read_to_end(&mut end).unwrap();
+        String::from_utf8_lossy(&end).into_owned()
     }
 
     /// The size of a file; 0 where it does not exist.

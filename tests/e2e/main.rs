@@ -13,3 +13,4 @@ mod proxy;
 mod rabbitmq;
 mod run;
 mod services;
+mod state;

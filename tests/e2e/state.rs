@@ -107,5 +107,8 @@ fn what_state_is_asked_wrongly_is_said() {
     text(&bench.run(&["run", "--once", "weir.yaml"]));
     let output = bench.run(&["state", "get", "copy/users"]);
     assert_eq!(output.status.code(), Some(64), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("there is no table copy/users; no pipeline has any"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("there is no table copy/users; no pipeline has any"),
+        "{output:?}"
+    );
 }
