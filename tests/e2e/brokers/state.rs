@@ -1,5 +1,6 @@
 //! What pipelines with state make of the messages of the kill run: windows counted over a topic of Kafka and over a queue of
-//! RabbitMQ, and a join of the two, all into Kafka.
+//! RabbitMQ, and a join of the two, all into Kafka. The join goes there by way of a stream: in which order records of two inputs
+//! are taken is not the same each time, and only what is may be sent to Kafka again and be known there.
 //!
 //! What has to come out is computed from what went in: the topic, and the streams that Weir keeps. Every window that has
 //! closed is there once, with its count; every record that has been joined was joined once.
@@ -35,7 +36,8 @@ pub fn pipelines() -> String {
   count-queue: {{ from: queue, steps: [{by_key}, {windows}], to: {{ main: queue-counts, late: too-late }} }}
   left: {{ from: queue, to: left }}
   right: {{ from: topic, to: right }}
-  join: {{ from: [left, right], steps: [{{ plugin: asof, config: {{ grace: {GRACE} }} }}], to: joined }}
+  join: {{ from: [left, right], steps: [{{ plugin: asof, config: {{ grace: {GRACE} }} }}], to: join-out }}
+  joined: {{ from: join-out, to: joined }}
 streams:
   left: {{ partitions: 3 }}
   right: {{ partitions: 3 }}"

@@ -1,6 +1,6 @@
 //! What the inputs of a pipeline have to have in common, where its steps remember.
 
-use crate::config::{Loaded, Pipeline, Problem, StepOwner};
+use crate::config::{KafkaDelivery, Loaded, Pipeline, Problem, Sink, Source, StepOwner};
 use crate::plugin::Description;
 
 /// Tables of steps that remember nothing, and inputs whose partitions do not belong together.
@@ -15,6 +15,7 @@ pub fn problems(loaded: &Loaded, name: &str, pipeline: &Pipeline, steps: &[&Desc
     }
     if steps.iter().any(|described| described.tables.is_some()) {
         problems.extend(not_copartitioned(loaded, name, pipeline));
+        problems.extend(not_repeatable(loaded, name, pipeline));
     }
     problems
 }
@@ -36,4 +37,33 @@ fn not_copartitioned(loaded: &Loaded, name: &str, pipeline: &Pipeline) -> Option
         "let a pipeline bring `{input}` into a stream that is partitioned as `{most}` is, and read that: `streams: {{ {input}-by-key: {{ partitions: {wanted}, key: FIELD }} }}`, `pipelines: {{ rekey-{input}: {{ from: {input}, to: {input}-by-key }} }}`"
     );
     Some(Problem::error("not-copartitioned", message).at(&loaded.origin.from(name), "read together").help(help))
+}
+
+/// What a step that remembers makes of several places depends on the order in which their records come, and that may be
+/// another one after a crash. Kafka would then not know again what it was sent in the moment of the crash.
+fn not_repeatable(loaded: &Loaded, name: &str, pipeline: &Pipeline) -> Option<Problem> {
+    let config = &loaded.config;
+    let is_one_place = |input: &str| match config.sources.get(input) {
+        Some(Source::Kafka(settings)) => {
+            settings.topics.iter().all(|topic| !topic.starts_with('^')) && settings.topics.len() == 1
+        }
+        Some(Source::File(settings)) => {
+            settings.paths.len() == 1 && settings.paths.iter().all(|path| !path.contains(['*', '?', '[']))
+        }
+        _ => true,
+    };
+    let inputs: Vec<_> = pipeline.partitioned().collect();
+    let is_repeatable = inputs.len() == 1 && inputs.iter().all(|input| is_one_place(input));
+    let is_exact =
+        |sink: &Sink| matches!(sink, Sink::Kafka(settings) if settings.delivery == KafkaDelivery::ExactlyOnce);
+    let (sink, _) = config.sinks.iter().find(|(sink, settings)| pipeline.writes(sink) && is_exact(settings))?;
+    let message = format!(
+        "after a crash `{sink}` may get some records of `{name}` twice: it joins several places, whose records may then come in another order"
+    );
+    let help = format!(
+        "let `{name}` write to a stream, and another pipeline bring that to `{sink}`: `{name}: {{ ..., to: {name}-out }}`, `{name}-to-{sink}: {{ from: {name}-out, to: {sink} }}`"
+    );
+    let problem =
+        || Problem::warning("not-repeatable", message).at(&loaded.origin.from(name), "read together").help(help);
+    (!is_repeatable).then(problem)
 }
