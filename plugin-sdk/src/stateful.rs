@@ -13,6 +13,9 @@ use crate::output::{Buffers, Cause, Done, Going};
 use crate::state::{Clock, State, Timer};
 use crate::{Batch, ConfigError, Context, Output, Record, Result, config, log};
 
+/// How many timers fire in one call: a call has limits of time and size, and how many timers become due at once has none.
+const TIMERS_PER_CALL: u32 = 1_000;
+
 /// A plugin that turns records into records, and remembers.
 ///
 /// One instance serves one partition and sees its records in order. What it puts into its tables is committed together
@@ -145,17 +148,22 @@ impl<T: Stateful> Slot<T> {
     /// When `init` was not called before, which the contract rules out.
     pub fn process(&self, input: u32, columns: types::Batch, watermarks: &[i64]) -> Outcome {
         let batch = Batch::new(&columns, input);
+        let mut postponed = 0;
         let (Done { going, rejects, late }, alarms) = self.run(batch, |plugin, state, out| {
             plugin.prefetch(&batch);
+            let mut allowed = TIMERS_PER_CALL;
             for (record, watermark) in batch.iter().zip(watermarks) {
-                fire(plugin, state, Clock::EventTime, *watermark, Cause::EventTime, out);
+                if !fire(plugin, state, Clock::EventTime, *watermark, Cause::EventTime, out, &mut allowed) {
+                    postponed = batch.len() as u32 - record.index();
+                    return;
+                }
                 let of_record = Cause::Record(record.index());
                 out.set_cause(of_record);
                 if let Err(reject) = plugin.process(&Event { record, watermark: *watermark }, out) {
                     out.reject(record, reject);
                 }
                 // Timers that it set for a time that is past come of it, and not of the passing of time.
-                fire(plugin, state, Clock::EventTime, *watermark, |_| of_record, out);
+                fire(plugin, state, Clock::EventTime, *watermark, |_| of_record, out, &mut { u32::MAX });
             }
         });
         let answer = match going {
@@ -163,7 +171,7 @@ impl<T: Stateful> Slot<T> {
             Going::Selected(kept) => Answer::Select(kept),
             Going::Replaced(origin, fired, records) => Answer::Replaced(Replacement { origin, fired, records }),
         };
-        Outcome { answer, rejects, late, alarms }
+        Outcome { answer, rejects, late, postponed, alarms }
     }
 
     /// Lets time pass.
@@ -173,10 +181,11 @@ impl<T: Stateful> Slot<T> {
     pub fn advance(&self, watermark: Option<i64>, clock: i64) -> Advanced {
         let none = types::Batch::default();
         let (Done { going, .. }, alarms) = self.run(Batch::new(&none, 0), |plugin, state, out| {
+            let mut allowed = TIMERS_PER_CALL;
             if let Some(watermark) = watermark {
-                fire(plugin, state, Clock::EventTime, watermark, Cause::EventTime, out);
+                fire(plugin, state, Clock::EventTime, watermark, Cause::EventTime, out, &mut allowed);
             }
-            fire(plugin, state, Clock::ClockTime, clock, |_| Cause::ClockTime, out);
+            fire(plugin, state, Clock::ClockTime, clock, |_| Cause::ClockTime, out, &mut allowed);
         });
         let (origin, fired, records) = match going {
             Going::Replaced(origin, fired, records) => (origin, fired, records),
@@ -203,7 +212,7 @@ impl<T: Stateful> Slot<T> {
     }
 }
 
-/// Lets fire what is due, and what becomes due by that.
+/// Lets fire what is due, and what becomes due by that, as far as it is allowed. Returns whether that was all.
 fn fire<T: Stateful>(
     plugin: &mut T,
     state: &State,
@@ -211,16 +220,21 @@ fn fire<T: Stateful>(
     until: i64,
     cause: impl Fn(i64) -> Cause,
     out: &mut Output<'_>,
-) {
+    allowed: &mut u32,
+) -> bool {
     let mut time = i64::MIN;
-    while let Some(due) = state.take_due(clock, until) {
-        // A timer that a timer set for an earlier time fires at the time of that one.
+    loop {
+        // What a timer sets for an earlier time belongs to it, and is not left to another call: it fires at its time.
+        let limit = if *allowed > 0 { until } else { until.min(time.saturating_sub(1)) };
+        let Some(due) = state.take_due(clock, limit) else { break };
+        *allowed = allowed.saturating_sub(1);
         time = time.max(due.at);
         out.set_cause(cause(time));
         if let Err(reject) = plugin.timer(&Timer::new(&due, until), out) {
             crate::error!("a timer of time {} failed: {}", due.at, reject.reason());
         }
     }
+    *allowed > 0 || state.next_due(clock).is_none_or(|next| next > until)
 }
 
 /// Makes a [`Stateful`](crate::Stateful) transform the plugin of this crate, which has to be a `cdylib`.

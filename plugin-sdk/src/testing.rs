@@ -144,7 +144,7 @@ impl From<Record<'_>> for TestRecord {
 pub struct TestOutput {
     /// The record.
     pub record: TestRecord,
-    /// Which record of the batch it comes from.
+    /// Which record of the batch it comes from; their number and more: of the passing of time.
     pub origin: u32,
     /// The port by which it left; 0 is the main one.
     pub port: u8,
@@ -207,6 +207,15 @@ impl Run {
     /// The values that left by a port, as text.
     pub fn values_of(&self, port: u8) -> Vec<String> {
         self.outputs.iter().filter(|output| output.port == port).map(TestOutput::text).collect()
+    }
+
+    /// Adds what became of the records from `from` on, which were given apart.
+    fn append(&mut self, rest: Run, from: u32) {
+        self.outputs
+            .extend(rest.outputs.into_iter().map(|output| TestOutput { origin: output.origin + from, ..output }));
+        self.rejects.extend(rest.rejects.into_iter().map(|reject| TestReject { index: reject.index + from, ..reject }));
+        self.filtered.extend(rest.filtered.into_iter().map(|at| at + from));
+        self.answer = rest.answer;
     }
 }
 
@@ -313,21 +322,35 @@ impl<T: Stateful> StatefulHarness<T> {
             self.watermark = Some(watermark);
             watermarks.push(watermark);
         }
-        let (given, before) = (columns.clone(), written());
-        let stateful_step::Outcome { answer, rejects, late, alarms } =
-            self.state.enter(|| self.slot.process(input, columns, &watermarks));
-        self.writes += written() - before;
-        self.alarms = alarms;
-        self.late += u64::from(late);
-        let (answer, fired) = match answer {
-            stateful_step::Answer::Unchanged => (step::Answer::Unchanged, Vec::new()),
-            stateful_step::Answer::Select(kept) => (step::Answer::Select(kept), Vec::new()),
-            stateful_step::Answer::Replaced(stateful_step::Replacement { origin, fired, records }) => {
-                (step::Answer::Replaced(step::Replacement { origin, records }), fired)
-            }
-        };
-        check_fired(&fired, self.watermark);
-        read_outcome_with(&given, step::Outcome { answer, rejects }, fired.len())
+        let mut run = Run { outputs: Vec::new(), rejects: Vec::new(), filtered: Vec::new(), answer: Answer::Unchanged };
+        let mut from = 0;
+        loop {
+            let given = columns_from(&columns, input, from);
+            let before = written();
+            let stateful_step::Outcome { answer, rejects, late, postponed, alarms } =
+                self.state.enter(|| self.slot.process(input, given.clone(), &watermarks[from..]));
+            self.writes += written() - before;
+            self.alarms = alarms;
+            self.late += u64::from(late);
+            let (answer, fired) = match answer {
+                stateful_step::Answer::Unchanged => (step::Answer::Unchanged, Vec::new()),
+                stateful_step::Answer::Select(kept) => (step::Answer::Select(kept), Vec::new()),
+                stateful_step::Answer::Replaced(stateful_step::Replacement { origin, fired, records }) => {
+                    (step::Answer::Replaced(step::Replacement { origin, records }), fired)
+                }
+            };
+            check_fired(&fired, self.watermark);
+            let done = watermarks.len() - from - postponed as usize;
+            let outcome = step::Outcome { answer, rejects };
+            run.append(read_outcome_with(&given, outcome, fired.len(), done as u32), from as u32);
+            from += done;
+            let Some(watermark) = watermarks.get(from) else { return run };
+            let is_due = alarms.event_time.is_some_and(|due| due <= *watermark);
+            assert!(is_due, "records are postponed where something is due before them: {alarms:?}, {watermark}");
+            let passed = self.let_time_pass(Some(*watermark), i64::MIN).into_iter();
+            run.outputs
+                .extend(passed.map(|output| TestOutput { origin: output.origin + watermarks.len() as u32, ..output }));
+        }
     }
 
     /// Lets time pass: event time up to `watermark`, and the clock to `clock`. Returns what was made.
@@ -336,13 +359,23 @@ impl<T: Stateful> StatefulHarness<T> {
     /// When the answer breaks the contract.
     pub fn advance(&mut self, watermark: impl Into<Option<i64>>, clock: i64) -> Vec<TestOutput> {
         self.watermark = self.watermark.max(watermark.into());
-        let before = written();
-        let stateful_step::Advanced { origin, fired, records, alarms } =
-            self.state.enter(|| self.slot.advance(self.watermark, clock));
-        self.writes += written() - before;
-        self.alarms = alarms;
-        check_fired(&fired, self.watermark);
-        read_replacement(&records, &origin, fired.len() + 1)
+        self.let_time_pass(self.watermark, clock)
+    }
+
+    fn let_time_pass(&mut self, watermark: Option<i64>, clock: i64) -> Vec<TestOutput> {
+        let mut outputs = Vec::new();
+        loop {
+            let before = written();
+            let stateful_step::Advanced { origin, fired, records, alarms } =
+                self.state.enter(|| self.slot.advance(watermark, clock));
+            self.writes += written() - before;
+            self.alarms = alarms;
+            check_fired(&fired, watermark);
+            outputs.extend(read_replacement(&records, &origin, fired.len() + 1));
+            if alarms.event_time.is_none_or(|due| Some(due) > watermark) {
+                return outputs;
+            }
+        }
     }
 
     /// When it wants to be called though no record comes: at an event time, and at a time of the clock.
@@ -433,13 +466,19 @@ pub(crate) fn columns_of<R: Into<TestRecord>>(
     columns
 }
 
-/// Reads an outcome, holding it to every rule of the contract.
-pub(crate) fn read_outcome(given: &types::Batch, outcome: step::Outcome) -> Run {
-    read_outcome_with(given, outcome, 0)
+/// The columns of the records from a place on.
+fn columns_from(columns: &types::Batch, input: u32, from: usize) -> types::Batch {
+    let records = Batch::new(columns, input).iter().skip(from).map(TestRecord::from);
+    columns_of(records, &mut 0)
 }
 
-/// As [`read_outcome`], where so many event times may be origins as well.
-fn read_outcome_with(given: &types::Batch, outcome: step::Outcome, fired: usize) -> Run {
+/// Reads an outcome, holding it to every rule of the contract.
+pub(crate) fn read_outcome(given: &types::Batch, outcome: step::Outcome) -> Run {
+    read_outcome_with(given, outcome, 0, (given.index.len() / INDEX_WIDTH) as u32)
+}
+
+/// As [`read_outcome`], where so many event times may be origins as well, and only so many records were dealt with.
+fn read_outcome_with(given: &types::Batch, outcome: step::Outcome, fired: usize, done: u32) -> Run {
     let batch = Batch::new(given, 0);
     let step::Outcome { answer, rejects } = outcome;
     check_rejects(&rejects, batch.len());
@@ -448,7 +487,7 @@ fn read_outcome_with(given: &types::Batch, outcome: step::Outcome, fired: usize)
         |at: u32| batch.get(at as usize).map(|record| TestOutput { record: record.into(), origin: at, port: 0 });
     let (answer, outputs): (Answer, Vec<TestOutput>) = match answer {
         step::Answer::Unchanged => {
-            let kept = (0..batch.len() as u32).filter(|at| !is_rejected(*at));
+            let kept = (0..done).filter(|at| !is_rejected(*at));
             (Answer::Unchanged, kept.filter_map(as_it_came).collect())
         }
         step::Answer::Select(kept) => {
@@ -462,9 +501,12 @@ fn read_outcome_with(given: &types::Batch, outcome: step::Outcome, fired: usize)
     };
     for output in &outputs {
         assert!(!is_rejected(output.origin), "{output:?} goes on, and what it comes from is rejected");
+        let is_postponed = (done..batch.len() as u32).contains(&output.origin);
+        assert!(!is_postponed, "{output:?} goes on, and what it comes from is postponed");
     }
+    assert!(rejects.iter().all(|reject| reject.index < done), "no postponed record is rejected: {rejects:?}");
     let goes_on = |at: &u32| outputs.iter().any(|output| output.origin == *at);
-    let filtered = (0..batch.len() as u32).filter(|at| !is_rejected(*at) && !goes_on(at)).collect();
+    let filtered = (0..done).filter(|at| !is_rejected(*at) && !goes_on(at)).collect();
     Run { outputs, rejects: rejects.into_iter().map(TestReject::from).collect(), filtered, answer }
 }
 

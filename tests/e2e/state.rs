@@ -1,5 +1,5 @@
-//! Records enriched from a file that changes, and `weir state`: while the appliance runs, after it was killed, and in another
-//! directory.
+//! Records enriched from a file that changes, and `weir state`: while the appliance runs, after it has stopped, and in
+//! another directory.
 
 use std::fs;
 use std::io::Write as _;
@@ -64,7 +64,8 @@ fn records_are_enriched_by_a_file_that_changes_and_what_is_remembered_can_be_see
     add(&bench, "in.ndjson", r#"{"host":"web1"}"#);
     add(&bench, "in.ndjson", r#"{"host":"web2"}"#);
     weir.until("the other records", || bench.lines("out.ndjson").len() == 4);
-    weir.kill();
+    // What has been written is committed only a moment later; what stops in good order has done it.
+    assert_eq!(weir.terminate(), 0);
 
     let report = [
         r#"{"host":"web1","owner":"shop"}"#,

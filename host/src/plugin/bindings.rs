@@ -197,6 +197,7 @@ pub(super) struct StatefulOutcomeOut {
     pub(super) answer: StatefulAnswerOut,
     pub(super) rejects: Vec<RejectOut>,
     pub(super) late: u32,
+    pub(super) postponed: u32,
     pub(super) alarms: AlarmsOut,
 }
 

@@ -20,6 +20,11 @@ impl Bisection {
         self.to_try.pop()
     }
 
+    /// Has records tried next that were to be tried before, and were not.
+    pub fn again(&mut self, records: Range<usize>) {
+        self.to_try.push(records);
+    }
+
     /// Takes note that a try failed: its halves come next. Returns the record to blame where it was tried alone.
     pub fn failed(&mut self, tried: Range<usize>) -> Option<usize> {
         if tried.len() <= 1 {

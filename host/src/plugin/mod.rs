@@ -38,6 +38,8 @@ pub struct Outcome {
     pub rejects: Vec<Reject>,
     /// How many records came too late to count.
     pub late: u32,
+    /// How many records at the end of the batch are to be given again, once time has passed up to the watermark of the first.
+    pub postponed: u32,
     /// When the plugin wants to be called though no record comes.
     pub alarms: Alarms,
 }
@@ -45,7 +47,7 @@ pub struct Outcome {
 impl Outcome {
     /// Of a plugin that knows nothing of time.
     pub fn of(answer: Answer, rejects: Vec<Reject>) -> Self {
-        Outcome { answer, rejects, late: 0, alarms: Alarms::default() }
+        Outcome { answer, rejects, late: 0, postponed: 0, alarms: Alarms::default() }
     }
 }
 
@@ -167,7 +169,7 @@ pub struct Given<'a> {
 /// A running plugin of one step and one partition.
 #[async_trait]
 pub trait Instance: Send {
-    /// Runs a batch. What it writes to the tables is undone by the caller where it fails.
+    /// Runs a batch, or the beginning of it. What it writes to the tables is undone by the caller where it fails.
     async fn process(&mut self, given: Given<'_>, tables: &mut Tables) -> Result<Outcome, Failure>;
 
     /// Lets time pass. Called only where the plugin has tables.

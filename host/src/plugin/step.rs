@@ -1,8 +1,8 @@
 //! Runs batches through a step's instance, and when the instance fails finds the record to blame.
 //!
-//! A failed call leaves nothing behind but a dead instance. The batch is tried once more in a fresh one; if that fails
-//! too, its halves are tried, and theirs, until a record that fails alone is rejected and all others have gone on.
-//! Knows instances only by their trait.
+//! A failed call leaves nothing behind but a dead instance. What is due by time before its records is done apart, so that
+//! no record answers for it, and the batch is tried once more in a fresh instance; if that fails too, its halves are tried,
+//! and theirs, until a record that fails alone is rejected and all others have gone on. Knows instances only by their trait.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,6 +18,9 @@ use crate::store::{self, StateChange};
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// No pause is longer.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// How often a plugin is called for the passing of time up to one watermark before it is taken never to end.
+const ADVANCES_MAX: u32 = 100_000;
 
 /// Why a step cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -118,8 +121,27 @@ impl Step {
         Ok(outcome)
     }
 
-    /// Lets time pass.
+    /// Lets time pass, in as many calls as it takes.
     pub async fn advance(&mut self, watermark: Option<Timestamp>, clock: Timestamp) -> Result<Advanced, Error> {
+        let mut all = self.advance_once(watermark, clock).await?;
+        for _ in 1..ADVANCES_MAX {
+            if !self.is_due(watermark) {
+                return Ok(all);
+            }
+            all.append(self.advance_once(watermark, clock).await?);
+        }
+        let watermark = watermark.map_or_else(|| "none".into(), |watermark| watermark.0.to_string());
+        let endless =
+            format!("it was called {ADVANCES_MAX} times at the watermark {watermark}, and asks to be called again");
+        Err(StartError::Failed(Failure::Answer(endless)).into())
+    }
+
+    /// Whether it wants to be called at this watermark, or wanted before.
+    fn is_due(&self, watermark: Option<Timestamp>) -> bool {
+        self.alarms.event_time.is_some_and(|due| Some(due) <= watermark)
+    }
+
+    async fn advance_once(&mut self, watermark: Option<Timestamp>, clock: Timestamp) -> Result<Advanced, Error> {
         let mut failure = None;
         // Once more in a fresh instance: there is no record to blame.
         for _ in 0..2 {
@@ -140,37 +162,77 @@ impl Step {
         Err(failure.map_or_else(|| StartError::Failed(Failure::Trap(String::new())), StartError::Failed).into())
     }
 
+    /// Runs a batch in one call where that will do.
     async fn run_or_bisect(&mut self, given: Given<'_>) -> Result<Outcome, Error> {
         match self.call(given).await? {
-            Ok(outcome) => Ok(outcome),
-            Err(failure) => {
-                let records = given.batch.len();
-                tracing::warn!(step = %self.name, records, "{failure}; trying again in a fresh instance");
-                self.bisect(given).await
-            }
+            Ok(outcome) if outcome.postponed == 0 => Ok(outcome),
+            first => self.run_in_parts(given, first).await,
         }
     }
 
-    async fn bisect(&mut self, given: Given<'_>) -> Result<Outcome, Error> {
+    /// Runs a batch of which the first call failed, or left some for later.
+    async fn run_in_parts(&mut self, given: Given<'_>, first: Result<Outcome, Failure>) -> Result<Outcome, Error> {
         let mut search = Bisection::of(given.batch.len());
         let mut parts = Vec::new();
+        let mut answer = Some(first);
+        let mut is_first_failure = true;
         while let Some(range) = search.next_try() {
-            let places: Vec<u32> = (range.start as u32..range.end as u32).collect();
-            match self.call(given.select(&places).given()).await? {
-                Ok(outcome) => parts.push(Part { places, outcome }),
+            let answered = match answer.take() {
+                Some(first) => first,
+                None => {
+                    let places: Vec<u32> = (range.start as u32..range.end as u32).collect();
+                    self.call(given.select(&places).given()).await?
+                }
+            };
+            match answered {
+                Ok(outcome) => {
+                    let done = range.end - outcome.postponed as usize;
+                    parts.push(Part { places: (range.start as u32..done as u32).collect(), outcome });
+                    if done < range.end {
+                        parts.push(self.catch_up(given, done).await?);
+                        search.again(done..range.end);
+                    }
+                }
                 Err(failure) => {
-                    let culprit = search.failed(range);
-                    let alarms = self.alarms;
-                    parts.extend(culprit.map(|_| Part { places, outcome: blame(&failure, alarms) }));
+                    if is_first_failure {
+                        let records = given.batch.len();
+                        tracing::warn!(step = %self.name, records, "{failure}; trying again in a fresh instance");
+                    }
+                    if self.is_due(given.watermarks.get(range.start).copied()) {
+                        parts.push(self.catch_up(given, range.start).await?);
+                        search.again(range);
+                    } else if std::mem::take(&mut is_first_failure) {
+                        search.again(range);
+                    } else if search.failed(range.clone()).is_some() {
+                        let places = vec![range.start as u32];
+                        parts.push(Part { places, outcome: blame(&failure, self.alarms) });
+                    }
                 }
             }
         }
         Ok(combine(given, parts))
     }
 
+    /// Does what is due before a record comes.
+    async fn catch_up(&mut self, given: Given<'_>, at: usize) -> Result<Part, Error> {
+        let watermark = given.watermarks.get(at).copied();
+        let Advanced { records, origin, fired, alarms } = self.advance(watermark, Timestamp(i64::MIN)).await?;
+        if origin.iter().any(|from| *from as usize >= fired.len()) {
+            let clock = "the clock brought about a record, and it shows no time between the records of a batch";
+            return Err(StartError::Failed(Failure::Answer(clock.into())).into());
+        }
+        let answer = Answer::Replaced { records, origin, fired };
+        Ok(Part { places: Vec::new(), outcome: Outcome { answer, rejects: Vec::new(), late: 0, postponed: 0, alarms } })
+    }
+
     async fn call(&mut self, given: Given<'_>) -> Result<Result<Outcome, Failure>, Error> {
+        let was_due = self.is_due(given.watermarks.first().copied());
         let mut instance = self.instance().await?;
-        let result = instance.process(given, &mut self.tables).await;
+        let mut result = instance.process(given, &mut self.tables).await;
+        if result.as_ref().is_ok_and(|outcome| outcome.postponed as usize == given.batch.len() && !was_due) {
+            let idle = format!("it postponed all {} records, and nothing was due before them", given.batch.len());
+            result = Err(Failure::Answer(idle));
+        }
         self.done(result.is_ok().then_some(instance))?;
         if let Ok(outcome) = &result {
             self.alarms = outcome.alarms;
@@ -198,6 +260,21 @@ impl Step {
         }
         self.instance = instance;
         self.tables.take_error().map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+impl Advanced {
+    /// Goes on with what another call made, later.
+    fn append(&mut self, later: Advanced) {
+        let (mine, theirs) = (self.fired.len() as u32, later.fired.len() as u32);
+        // The clock is the number of all times that fired.
+        for clock in self.origin.iter_mut().filter(|origin| **origin == mine) {
+            *clock += theirs;
+        }
+        self.origin.extend(later.origin.iter().map(|origin| origin + mine));
+        self.fired.extend(later.fired);
+        self.records.append(&later.records);
+        self.alarms = later.alarms;
     }
 }
 
@@ -237,7 +314,7 @@ struct Part {
 
 fn blame(failure: &Failure, alarms: Alarms) -> Outcome {
     let reject = Reject { index: 0, reason: failure.to_string(), retriable: false };
-    Outcome { answer: Answer::Unchanged, rejects: vec![reject], late: 0, alarms }
+    Outcome { answer: Answer::Unchanged, rejects: vec![reject], late: 0, postponed: 0, alarms }
 }
 
 /// What is settled of an outcome: all of it but the retriable rejects.
@@ -267,7 +344,7 @@ fn combine(given: Given<'_>, parts: Vec<Part>) -> Outcome {
         kept.sort_unstable();
         if kept.len() + rejects.len() == batch.len() { Answer::Unchanged } else { Answer::Select(kept) }
     };
-    Outcome { answer, rejects, late, alarms }
+    Outcome { answer, rejects, late, postponed: 0, alarms }
 }
 
 impl Part {
@@ -464,6 +541,109 @@ mod tests {
         let (out, rejects, _) = run(&["retry", "b"], false, 0).await;
         assert_eq!(out.len(), 1);
         assert_eq!(rejects, [0]);
+    }
+
+    /// Has a timer due at each of the times 1 to 100, and does some of them in a call: what is more makes a record fail.
+    struct Timed {
+        /// How many timers it does before it postpones the rest; `None`: it traps where more are due than it may do.
+        postpones_after: Option<i64>,
+        done: Arc<Mutex<i64>>,
+    }
+
+    /// How many timers it may do in a call.
+    const MANY: i64 = 10;
+
+    #[async_trait]
+    impl Instance for Timed {
+        async fn process(&mut self, given: Given<'_>, _: &mut Tables) -> Result<Outcome, Failure> {
+            let (mut records, mut origin, mut fired) = (Batch::default(), Vec::new(), Vec::new());
+            let mut done = *self.done.lock().unwrap();
+            let (begun_at, mut postponed) = (done, 0);
+            let len = given.batch.len() as u32;
+            for ((at, record), watermark) in (0..).zip(given.batch.iter()).zip(given.watermarks) {
+                let until = self.postpones_after.map_or(100, |many| begun_at + many).min(100);
+                for time in done + 1..=watermark.0.min(until) {
+                    fired.push(Timestamp(time));
+                    origin.push((true, fired.len() as u32 - 1));
+                    records.push(&Record::of(b"fired", Timestamp(time)));
+                }
+                done = done.max(watermark.0.min(until));
+                if done < watermark.0.min(100) {
+                    postponed = len - at;
+                    break;
+                }
+                if record.value == Some(b"trap") || done - begun_at > MANY {
+                    return Err(Failure::Trap("scripted".into()));
+                }
+                origin.push((false, at));
+                records.push(&record);
+            }
+            *self.done.lock().unwrap() = done;
+            let origin = origin.iter().map(|(is_time, at)| if *is_time { len - postponed + at } else { *at }).collect();
+            let answer = Answer::Replaced { records, origin, fired };
+            let alarms = Alarms { event_time: (done < 100).then_some(Timestamp(done + 1)), clock_time: None };
+            Ok(Outcome { answer, rejects: Vec::new(), late: 0, postponed, alarms })
+        }
+
+        async fn advance(
+            &mut self,
+            watermark: Option<Timestamp>,
+            _: Timestamp,
+            _: &mut Tables,
+        ) -> Result<Advanced, Failure> {
+            let mut done = self.done.lock().unwrap();
+            let times = *done + 1..=watermark.unwrap().0.min(*done + MANY).min(100);
+            let mut records = Batch::default();
+            times.clone().for_each(|time| records.push(&Record::of(b"fired", Timestamp(time))));
+            let (fired, origin) = (times.clone().map(Timestamp).collect(), (0..times.count() as u32).collect());
+            *done += records.len() as i64;
+            let alarms = Alarms { event_time: (*done < 100).then_some(Timestamp(*done + 1)), clock_time: None };
+            Ok(Advanced { records, origin, fired, alarms })
+        }
+    }
+
+    struct TimedFactory(Option<i64>, Arc<Mutex<i64>>);
+
+    #[async_trait]
+    impl Factory for TimedFactory {
+        async fn start(&self) -> Result<(Box<dyn Instance>, Description), StartError> {
+            let timed = Timed { postpones_after: self.0, done: self.1.clone() };
+            Ok((Box::new(timed), Description { tables: Some(Vec::new()), ..Description::default() }))
+        }
+    }
+
+    #[tokio::test]
+    async fn no_record_is_blamed_for_what_was_due_before_it() {
+        for postpones_after in [None, Some(1), Some(7), Some(MANY), Some(1_000)] {
+            let factory = Arc::new(TimedFactory(postpones_after, Arc::default()));
+            let home =
+                Home { store: Arc::new(MemoryStore::default()), pipeline: "p".into(), partition: Partition::default() };
+            let mut step = Step::start("s".into(), factory, 0, &home).await.unwrap();
+            step.advance(Some(Timestamp(0)), Timestamp(0)).await.unwrap();
+            let (batch, watermarks) = (batch(&["a", "b", "trap", "c", "d"]), [3, 48, 60, 61, 200].map(Timestamp));
+            let given = Given { input: 0, batch: &batch, watermarks: &watermarks };
+            let outcome = step.run(given).await.unwrap();
+            let Answer::Replaced { records, origin, fired } = outcome.answer else { unreachable!() };
+            let expected: Vec<(u32, Option<i64>)> = (1..=3)
+                .map(|time| (0, Some(time)))
+                .chain([(0, None)])
+                .chain((4..=48).map(|time| (1, Some(time))))
+                .chain([(1, None)])
+                .chain((49..=60).map(|time| (2, Some(time))))
+                .chain([(3, Some(61)), (3, None)])
+                .chain((62..=100).map(|time| (4, Some(time))))
+                .chain([(4, None)])
+                .collect();
+            let came: Vec<(u32, Option<i64>)> = origin
+                .iter()
+                .map(|from| match fired.get((*from as usize).wrapping_sub(batch.len())) {
+                    Some(time) => (watermarks.partition_point(|watermark| watermark < time) as u32, Some(time.0)),
+                    None => (*from, None),
+                })
+                .collect();
+            assert_eq!((came, records.len()), (expected, 104), "{postpones_after:?}");
+            assert_eq!(outcome.rejects.iter().map(|reject| reject.index).collect::<Vec<_>>(), [2]);
+        }
     }
 
     proptest! {

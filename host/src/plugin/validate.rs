@@ -20,23 +20,50 @@ pub(super) fn outcome(raw: OutcomeOut, batch: &Batch, ports: usize) -> Result<Ou
     let answer = match raw.answer {
         AnswerOut::Unchanged => Answer::Unchanged,
         AnswerOut::Select(places) => select(places, batch.len(), &rejects)?,
-        AnswerOut::Replaced(replacement) => replaced(replacement, batch, Vec::new(), ports, &rejects)?,
+        AnswerOut::Replaced(replacement) => replaced(replacement, batch, batch.len(), Vec::new(), ports, &rejects)?,
     };
     Ok(Outcome::of(answer, rejects))
 }
 
-/// Checks the answer of a stateful plugin to a batch.
+/// Checks the answer of a stateful plugin to a batch. It is about the records that were not postponed.
 pub(super) fn stateful_outcome(raw: StatefulOutcomeOut, given: &Given<'_>, ports: usize) -> Result<Outcome, Failure> {
-    let rejects = rejects(raw.rejects, given.batch.len())?;
-    let answer = match raw.answer {
+    let StatefulOutcomeOut { answer, rejects: raw_rejects, late, postponed, alarms: raw_alarms } = raw;
+    let alarms = alarms(raw_alarms);
+    let done = dealt_with(postponed, alarms, given)?;
+    let rejects = rejects(raw_rejects, done)?;
+    let answer = match answer {
         StatefulAnswerOut::Unchanged => Answer::Unchanged,
-        StatefulAnswerOut::Select(places) => select(places, given.batch.len(), &rejects)?,
-        StatefulAnswerOut::Replaced(StatefulReplacement { origin, fired, records }) => {
+        StatefulAnswerOut::Select(places) => select(places, done, &rejects)?,
+        StatefulAnswerOut::Replaced(StatefulReplacement { mut origin, fired, records }) => {
             let fired = times(&fired, given.watermarks.last().copied())?;
-            replaced(Replacement { origin, records }, given.batch, fired, ports, &rejects)?
+            for from in origin.iter_mut().filter(|_| postponed > 0) {
+                *from = match (*from as usize).checked_sub(done) {
+                    Some(past) if past < postponed as usize => {
+                        return Err(broken(format!("record {from} is both postponed and an origin")));
+                    }
+                    Some(_) => *from - postponed,
+                    None => *from,
+                };
+            }
+            replaced(Replacement { origin, records }, given.batch, done, fired, ports, &rejects)?
         }
     };
-    Ok(Outcome { answer, rejects, late: raw.late, alarms: alarms(raw.alarms) })
+    Ok(Outcome { answer, rejects, late, postponed, alarms })
+}
+
+/// How many records a plugin has dealt with that postpones so many.
+fn dealt_with(postponed: u32, alarms: Alarms, given: &Given<'_>) -> Result<usize, Failure> {
+    let records = given.batch.len();
+    let Some(done) = records.checked_sub(postponed as usize) else {
+        return Err(broken(format!("{postponed} records are postponed, but the batch has {records} records")));
+    };
+    match given.watermarks.get(done) {
+        Some(watermark) if alarms.event_time.is_none_or(|due| due > *watermark) => Err(broken(format!(
+            "{postponed} records are postponed, but nothing is due at {}, the watermark of the first of them",
+            watermark.0
+        ))),
+        _ => Ok(done),
+    }
 }
 
 /// Checks what a plugin made of the passing of time.
@@ -168,12 +195,13 @@ fn select(places: Vec<u32>, records: usize, rejects: &[Reject]) -> Result<Answer
 fn replaced(
     raw: Replacement,
     batch: &Batch,
+    done: usize,
     fired: Vec<Timestamp>,
     ports: usize,
     rejects: &[Reject],
 ) -> Result<Answer, Failure> {
     let Replacement { origin, records: mut columns } = raw;
-    check_origins(&origin, batch.len(), fired.len(), rejects)?;
+    check_origins(&origin, done, fired.len(), rejects)?;
     let offsets = batch.columns().1.as_chunks::<2>().0;
     for (row, from) in columns.meta.as_chunks_mut::<2>().0.iter_mut().zip(&origin) {
         // What comes of a time gets its offset from whoever knows at which record that was.
@@ -403,6 +431,39 @@ mod tests {
         );
         short.records.meta = vec![0; 4];
         assert!(refusal(AnswerOut::Replaced(short), &[]).contains("replaced: index has 0 numbers and meta has 4"));
+    }
+
+    fn postpones(postponed: u32, due: Option<i64>, origin: &[u32], rejected: &[u32]) -> Result<Outcome, Failure> {
+        let AnswerOut::Replaced(Replacement { origin, records }) = replaced_by(origin, 0) else { unreachable!() };
+        let reject = |index: &u32| RejectOut { index: *index, reason: String::new(), retriable: false };
+        let raw = StatefulOutcomeOut {
+            answer: StatefulAnswerOut::Replaced(StatefulReplacement { origin, fired: vec![4, 5], records }),
+            rejects: rejected.iter().map(reject).collect(),
+            late: 0,
+            postponed,
+            alarms: AlarmsOut { event_time: due, clock_time: None },
+        };
+        let watermarks = [1, 5, 9].map(Timestamp);
+        stateful_outcome(raw, &Given { input: 0, batch: &batch(3), watermarks: &watermarks }, PORTS)
+    }
+
+    #[test]
+    fn what_is_postponed_is_no_part_of_the_answer() {
+        let outcome = postpones(2, Some(5), &[3, 0, 4], &[]).unwrap();
+        let Answer::Replaced { origin, .. } = outcome.answer else { unreachable!() };
+        assert_eq!((origin, outcome.postponed), (vec![1, 0, 2], 2));
+        let cases = [
+            (postpones(4, Some(5), &[], &[]), "4 records are postponed, but the batch has 3 records"),
+            (postpones(2, Some(6), &[], &[]), "2 records are postponed, but nothing is due at 5, the watermark of the"),
+            (postpones(2, None, &[], &[]), "2 records are postponed, but nothing is due at 5"),
+            (postpones(2, Some(5), &[1], &[]), "record 1 is both postponed and an origin"),
+            (postpones(2, Some(5), &[5], &[]), "2 times fired"),
+            (postpones(2, Some(5), &[], &[1]), "rejects[0] is record 1"),
+        ];
+        for (outcome, expected) in cases {
+            let refusal = outcome.expect_err("must be refused").to_string();
+            assert!(refusal.contains(expected), "{refusal}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use weir::plugin::{Answer, Description, Factory, Failure, Given, Instance, Outco
 use weir::record::{Batch, Offset, Output, Partition, Position, Record, Timestamp};
 use weir::sink::{Confirm, Delivery, Sink};
 use weir::source::{Chunk, Error, Mode, Reader};
-use weir::state::Tables;
+use weir::state::{Home, Tables};
 use weir::stop::stop_signal;
 use weir::store::committer::Committer;
 use weir::store::memory::MemoryStore;
@@ -478,4 +478,31 @@ fn outputs_are_the_same_however_batches_are_cut_and_whenever_the_task_is_killed(
         assert_eq!(way != Way::Straight, tally.records > 0 && tally.outputs > 0, "{way:?}: {tally:?}");
         assert_eq!(way == Way::Killed, tally.kills > 0, "{way:?}: {tally:?}");
     }
+}
+
+/// What closes at once is bounded by nothing; what a call may answer with and write is.
+#[tokio::test]
+async fn more_windows_close_at_once_than_one_answer_may_hold() {
+    const KEYS: u64 = 20_000;
+    let plugin = load(built("windows")).await;
+    let config = json!({ "windows": { "size": 1000, "advance": 1000, "grace": 0 } });
+    let home = Home { store: Arc::new(MemoryStore::new()), pipeline: "p".into(), partition: Partition(0) };
+    let factory = plugin.step(context(), config, limits()).unwrap();
+    let mut step = Step::start("step".into(), factory, 0, &home).await.unwrap();
+    let value = |key: u64| format!("{key:0100}");
+    for keys in (0..KEYS).collect::<Vec<_>>().chunks(1000) {
+        let mut batch = Batch::default();
+        for key in keys {
+            batch.push(&Record { offset: Offset(*key), ..Record::of(value(*key).as_bytes(), Timestamp(7)) });
+        }
+        let watermarks = vec![Timestamp(7); keys.len()];
+        step.run(Given { input: 0, batch: &batch, watermarks: &watermarks }).await.unwrap();
+    }
+    let mut batch = Batch::default();
+    batch.push(&Record { offset: Offset(KEYS), ..Record::of(b"next", Timestamp(1000)) });
+    let outcome = step.run(Given { input: 0, batch: &batch, watermarks: &[Timestamp(1000)] }).await.unwrap();
+    let Answer::Replaced { records, .. } = outcome.answer else { panic!("{:?}", outcome.rejects) };
+    assert!(records.bytes() > limits().output_bytes_max && outcome.rejects.is_empty());
+    let expected = (0..KEYS).map(|key| format!("{} 0 1000 1", value(key)));
+    assert!(records.iter().map(|record| String::from_utf8_lossy(record.value.unwrap()).into_owned()).eq(expected));
 }

@@ -737,6 +737,10 @@ pub mod exports {
                     /// How many records came too late to count for what they belong to. They are counted for the operator; what else
                     /// becomes of them is the plugin's to say.
                     pub late: u32,
+                    /// How many records at the end of the batch the plugin did not get to, as more was due before them than one call
+                    /// should do; usually none. The host lets time pass up to the watermark of the first of them, then gives them again.
+                    /// None of them is an origin, kept or rejected. The alarm of event time must be due by that watermark.
+                    pub postponed: u32,
                     /// When to call `advance`.
                     pub alarms: Alarms,
                 }
@@ -749,11 +753,12 @@ pub mod exports {
                             .field("answer", &self.answer)
                             .field("rejects", &self.rejects)
                             .field("late", &self.late)
+                            .field("postponed", &self.postponed)
                             .field("alarms", &self.alarms)
                             .finish()
                     }
                 }
-                /// The answer to the passing of time.
+                /// The answer to the passing of time. It may do a part of what is due: the alarms then ask to be called at once.
                 #[derive(Clone)]
                 pub struct Advanced {
                     /// For each record what brought it about: the place of an event time in `fired`, or their number for the clock.
@@ -1136,6 +1141,7 @@ pub mod exports {
                             answer: answer6,
                             rejects: rejects6,
                             late: late6,
+                            postponed: postponed6,
                             alarms: alarms6,
                         } = result4;
                         match answer6 {
@@ -1275,6 +1281,9 @@ pub mod exports {
                         *ptr5
                             .add(13 * ::core::mem::size_of::<*const u8>())
                             .cast::<i32>() = _rt::as_i32(late6);
+                        *ptr5
+                            .add(4 + 13 * ::core::mem::size_of::<*const u8>())
+                            .cast::<i32>() = _rt::as_i32(postponed6);
                         let Alarms {
                             event_time: event_time18,
                             clock_time: clock_time18,
@@ -1282,30 +1291,30 @@ pub mod exports {
                         match event_time18 {
                             Some(e) => {
                                 *ptr5
-                                    .add(14 * ::core::mem::size_of::<*const u8>())
+                                    .add(16 + 12 * ::core::mem::size_of::<*const u8>())
                                     .cast::<u8>() = (1i32) as u8;
                                 *ptr5
-                                    .add(8 + 14 * ::core::mem::size_of::<*const u8>())
+                                    .add(24 + 12 * ::core::mem::size_of::<*const u8>())
                                     .cast::<i64>() = _rt::as_i64(e);
                             }
                             None => {
                                 *ptr5
-                                    .add(14 * ::core::mem::size_of::<*const u8>())
+                                    .add(16 + 12 * ::core::mem::size_of::<*const u8>())
                                     .cast::<u8>() = (0i32) as u8;
                             }
                         };
                         match clock_time18 {
                             Some(e) => {
                                 *ptr5
-                                    .add(16 + 14 * ::core::mem::size_of::<*const u8>())
+                                    .add(32 + 12 * ::core::mem::size_of::<*const u8>())
                                     .cast::<u8>() = (1i32) as u8;
                                 *ptr5
-                                    .add(24 + 14 * ::core::mem::size_of::<*const u8>())
+                                    .add(40 + 12 * ::core::mem::size_of::<*const u8>())
                                     .cast::<i64>() = _rt::as_i64(e);
                             }
                             None => {
                                 *ptr5
-                                    .add(16 + 14 * ::core::mem::size_of::<*const u8>())
+                                    .add(32 + 12 * ::core::mem::size_of::<*const u8>())
                                     .cast::<u8>() = (0i32) as u8;
                             }
                         };
@@ -1593,8 +1602,9 @@ pub mod exports {
                         watermarks: _rt::Vec<i64>,
                     ) -> Outcome;
                     /// Called between batches: when the watermark has reached the event time, or the clock the time, that the last answer
-                    /// asked for, and once before the first batch after a start. `watermark` is absent where no record has come yet;
-                    /// `clock` is the time.
+                    /// asked for, and once before the first batch after a start; again for as long as the watermark has reached the event
+                    /// time that the answer asks for, at most 100,000 times. `watermark` is absent where no record has come yet; `clock` is
+                    /// the time.
                     #[allow(async_fn_in_trait)]
                     fn advance(
                         watermark: ::core::option::Option<i64>,
@@ -1643,11 +1653,11 @@ pub mod exports {
                 struct _RetArea(
                     [::core::mem::MaybeUninit<
                         u8,
-                    >; 32 + 14 * ::core::mem::size_of::<*const u8>()],
+                    >; 48 + 12 * ::core::mem::size_of::<*const u8>()],
                 );
                 static mut _RET_AREA: _RetArea = _RetArea(
-                    [::core::mem::MaybeUninit::uninit(); 32
-                        + 14 * ::core::mem::size_of::<*const u8>()],
+                    [::core::mem::MaybeUninit::uninit(); 48
+                        + 12 * ::core::mem::size_of::<*const u8>()],
                 );
             }
         }
@@ -1813,9 +1823,9 @@ macro_rules! __export_stateful_transform_impl {
         (link_section =
         "component-type:wit-bindgen:0.61.1:weir:plugin@0.1.0:stateful-transform:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 1514] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 1525] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xe1\x0a\x01A\x02\x01\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xec\x0a\x01A\x02\x01\
 A\x0c\x01B\x04\x01m\x04\x05error\x04warn\x04info\x05debug\x04\0\x05level\x03\0\0\
 \x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x15weir:pl\
 ugin/log@0.1.0\x05\0\x01B\x17\x01py\x01p}\x01r\x02\x04ends\0\x04data\x01\x04\0\x07\
@@ -1842,15 +1852,15 @@ mes\x03key\x09\x05value\x09\x06ttl-ms\x0a\x04\0\x05table\x03\0\x0b\x01ps\x01p\x0
 \x0f\x01kx\x01r\x02\x0aevent-time\x11\x0aclock-time\x11\x04\0\x06alarms\x03\0\x12\
 \x01py\x01px\x01r\x03\x06origin\x14\x05fired\x15\x07records\x01\x04\0\x0breplace\
 ment\x03\0\x16\x01q\x03\x09unchanged\0\0\x06select\x01\x14\0\x08replaced\x01\x17\
-\0\x04\0\x06answer\x03\0\x18\x01p\x07\x01r\x04\x06answer\x19\x07rejects\x1a\x04l\
-atey\x06alarms\x13\x04\0\x07outcome\x03\0\x1b\x01r\x04\x06origin\x14\x05fired\x15\
-\x07records\x01\x06alarms\x13\x04\0\x08advanced\x03\0\x1d\x01j\x01\x10\x01\x03\x01\
-@\x02\x06configs\x07context\x05\0\x1f\x04\0\x04init\x01\x20\x01@\x03\x05inputy\x05\
-batch\x01\x0awatermarks\x15\0\x1c\x04\0\x07process\x01!\x01@\x02\x09watermark\x11\
-\x05clockx\0\x1e\x04\0\x07advance\x01\"\x04\0\x1fweir:plugin/stateful-step@0.1.0\
-\x05\x07\x04\0$weir:plugin/stateful-transform@0.1.0\x04\0\x0b\x18\x01\0\x12state\
-ful-transform\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x07\
-0.258.3\x10wit-bindgen-rust\x060.61.1";
+\0\x04\0\x06answer\x03\0\x18\x01p\x07\x01r\x05\x06answer\x19\x07rejects\x1a\x04l\
+atey\x09postponedy\x06alarms\x13\x04\0\x07outcome\x03\0\x1b\x01r\x04\x06origin\x14\
+\x05fired\x15\x07records\x01\x06alarms\x13\x04\0\x08advanced\x03\0\x1d\x01j\x01\x10\
+\x01\x03\x01@\x02\x06configs\x07context\x05\0\x1f\x04\0\x04init\x01\x20\x01@\x03\
+\x05inputy\x05batch\x01\x0awatermarks\x15\0\x1c\x04\0\x07process\x01!\x01@\x02\x09\
+watermark\x11\x05clockx\0\x1e\x04\0\x07advance\x01\"\x04\0\x1fweir:plugin/statef\
+ul-step@0.1.0\x05\x07\x04\0$weir:plugin/stateful-transform@0.1.0\x04\0\x0b\x18\x01\
+\0\x12stateful-transform\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-\
+component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
         };
     };
 }

@@ -112,6 +112,10 @@ pub fn check(bench: &Bench, weir: &mut Running, facts: &Facts, bootstrap: &str) 
         queue_counts.len(),
         queue.len()
     ));
+    for (name, given) in [("the queue", &queue), ("left", &left), ("right", &right)] {
+        let numbers: BTreeSet<u64> = given.iter().map(|given| given.number).collect();
+        assert_eq!(numbers.len(), given.len(), "{name} has a number twice");
+    }
     let owed: BTreeSet<u64> = (0..3).flat_map(|partition| owed(&left, &right, partition)).collect();
     let deadline = Instant::now() + PATIENCE;
     let mut joined = texts("joined");
@@ -119,10 +123,10 @@ pub fn check(bench: &Bench, weir: &mut Running, facts: &Facts, bootstrap: &str) 
         weir.assert_runs();
         joined = texts("joined");
     }
-    check_join(&left, &right, &owed, &joined);
+    check_join(bench, &left, &right, &owed, &joined);
 }
 
-fn check_join(left: &[Given], right: &[Given], owed: &BTreeSet<u64>, joined: &[String]) {
+fn check_join(bench: &Bench, left: &[Given], right: &[Given], owed: &BTreeSet<u64>, joined: &[String]) {
     let rows: BTreeMap<u64, &Given> = right.iter().map(|given| (given.number, given)).collect();
     let records: BTreeMap<u64, &Given> = left.iter().map(|given| (given.number, given)).collect();
     let mut times = BTreeMap::<u64, u32>::new();
@@ -139,16 +143,31 @@ fn check_join(left: &[Given], right: &[Given], owed: &BTreeSet<u64>, joined: &[S
             with_a_row += 1;
         }
     }
-    let doubled: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
-    assert!(doubled.is_empty(), "joined twice: {doubled:?}");
-    // The guest looks through all rows of a key for each record, so under load some may still be under way.
-    let missing = owed.iter().filter(|number| !times.contains_key(number)).count();
+    let told = |what: &str, numbers: &[u64]| {
+        let first: Vec<_> = numbers.iter().take(10).map(|number| (number, records[number].partition)).collect();
+        let dead = tapped_lines(bench, "dead-letters");
+        let dead: Vec<_> = dead.iter().take(3).collect();
+        format!("{} {what}, first (with partition) {first:?}; dead letters, first {dead:?}", numbers.len())
+    };
+    let doubled: Vec<u64> = times.iter().filter(|(_, times)| **times > 1).map(|(number, _)| *number).collect();
+    if !doubled.is_empty() {
+        let inside =
+            tapped_lines(bench, "join-out").iter().filter(|line| line.contains(&number_in(doubled[0]))).count();
+        panic!("{}; the first is {inside} times in the stream", told("joined twice", &doubled));
+    }
+    let missing: Vec<u64> = owed.iter().filter(|number| !times.contains_key(number)).copied().collect();
+    assert!(missing.is_empty(), "{}", told("owed and not joined", &missing));
     assert!(with_a_row * 2 > joined.len(), "{with_a_row} of {} found a row", joined.len());
     tell(format_args!(
-        "state: {} of {} owed records joined, each once, {with_a_row} of them with a row; {missing} not there yet",
-        joined.len(),
-        owed.len()
+        "state: all {} owed records joined, each once, {with_a_row} of {} with a row",
+        owed.len(),
+        joined.len()
     ));
+}
+
+/// How a value of the join begins where it is shown as JSON.
+fn number_in(number: u64) -> String {
+    format!(r#""{{\"n\": {number}}}"#)
 }
 
 /// The records of a partition whose time both inputs have passed.
@@ -173,6 +192,11 @@ fn given(record: &Value) -> Given {
 
 /// All records of a stream of the running appliance.
 fn tapped(bench: &Bench, stream: &str) -> Vec<Given> {
+    tapped_lines(bench, stream).iter().map(|line| given(&serde_json::from_str(line).unwrap())).collect()
+}
+
+/// They, as JSON.
+fn tapped_lines(bench: &Bench, stream: &str) -> Vec<String> {
     let name = format!("{stream}.tap");
     let file = std::fs::File::create(bench.path(&name)).unwrap();
     let mut tap = bench
@@ -190,8 +214,7 @@ fn tapped(bench: &Bench, stream: &str) -> Vec<Given> {
     }
     tap.kill().unwrap();
     tap.wait().unwrap();
-    let shown = bench.lines(&name);
-    shown.iter().map(|line| given(&serde_json::from_str(line).unwrap())).collect()
+    bench.lines(&name)
 }
 
 fn difference(came: &[String], expected: &[String]) -> String {

@@ -174,6 +174,8 @@ struct Made {
     causes: Vec<Cause>,
     fired: Vec<Timestamp>,
     rejects: Vec<Reject>,
+    /// How many timers may still fire in this call; `None`: as many as are due.
+    timers_left: Option<u64>,
 }
 
 impl Made {
@@ -239,26 +241,36 @@ impl Count {
         Ok(count + more)
     }
 
-    /// Fires what is due by event time.
+    /// Fires what is due by event time, as far as it may. Returns whether that was all.
     async fn fire(
         &mut self,
         tables: &mut Tables,
         until: i64,
         of: Option<Cause>,
         made: &mut Made,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         while let Some(timer) = first(tables, TIMERS).await? {
             let (due, what) = of_sortable(&timer);
             if due > until {
-                break;
+                return Ok(true);
             }
+            if of.is_none() && made.timers_left == Some(0) {
+                return Ok(false);
+            }
+            made.timers_left = made.timers_left.map(|left| left.saturating_sub(1));
             put(tables, TIMERS, &timer, None);
             let what = std::str::from_utf8(what).unwrap();
             let key = what.split_once(' ').unwrap().1.as_bytes();
             let count = self.count(tables, key, 0).await?;
             made.push(of.unwrap_or(Cause::EventTime(due)), 0, key, due, &format!("fired {what} {due} {count}"));
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// What a call makes; some calls fire a few timers only.
+    fn made(&self) -> Made {
+        let rng = &self.world.rng;
+        Made { timers_left: rng.chance(25).then(|| rng.below(3)), ..Made::default() }
     }
 
     async fn record(
@@ -267,8 +279,10 @@ impl Count {
         (at, record): (u32, &Record<'_>),
         watermark: i64,
         made: &mut Made,
-    ) -> Result<(), Failure> {
-        self.fire(tables, watermark, None, made).await?;
+    ) -> Result<bool, Failure> {
+        if !self.fire(tables, watermark, None, made).await? {
+            return Ok(false);
+        }
         let (name, action, number, _) = script(record);
         let reject = |retriable| Reject { index: at, reason: "refused".into(), retriable };
         match action {
@@ -292,7 +306,7 @@ impl Count {
                 self.fire(tables, watermark, Some(cause), made).await?;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn alarms(&self, tables: &mut Tables) -> Result<Alarms, Failure> {
@@ -311,19 +325,24 @@ impl Instance for Count {
         let Given { input, batch, watermarks } = given;
         let streams = self.world.plan.inputs[0].len() as u32;
         let breaks_at = self.world.rng.below(batch.len() as u64) as usize;
-        let mut made = Made::default();
+        let (mut made, mut postponed) = (self.made(), 0);
         for (at, record) in batch.iter().enumerate() {
             if at == breaks_at {
                 work(&self.world, batch.len()).await?;
             }
             match input.checked_sub(streams) {
-                None => self.record(tables, (at as u32, &record), watermarks[at].0, &mut made).await?,
+                None if self.record(tables, (at as u32, &record), watermarks[at].0, &mut made).await? => {}
+                None => {
+                    postponed = (batch.len() - at) as u32;
+                    break;
+                }
                 Some(table) => take_row(tables, table == 0, &record),
             }
         }
-        let (origin, alarms) = (made.origin(batch.len()), self.alarms(tables).await?);
+        let done = batch.len() - postponed as usize;
+        let (origin, alarms) = (made.origin(done), self.alarms(tables).await?);
         let Made { records, fired, rejects, .. } = made;
-        Ok(Outcome { answer: Answer::Replaced { records, origin, fired }, rejects, late: 0, alarms })
+        Ok(Outcome { answer: Answer::Replaced { records, origin, fired }, rejects, late: 0, postponed, alarms })
     }
 
     async fn advance(
@@ -333,7 +352,7 @@ impl Instance for Count {
         tables: &mut Tables,
     ) -> Result<Advanced, Failure> {
         tables.allow(1 << 20);
-        let mut made = Made::default();
+        let mut made = Made { timers_left: self.made().timers_left.map(|left| left + 1), ..Made::default() };
         if let Some(watermark) = watermark {
             self.fire(tables, watermark.0, None, &mut made).await?;
         }
