@@ -327,8 +327,9 @@ impl<T: Stateful> StatefulHarness<T> {
         loop {
             let given = columns_from(&columns, input, from);
             let before = written();
-            let stateful_step::Outcome { answer, rejects, late, postponed, alarms } =
-                self.state.enter(|| self.slot.process(input, given.clone(), &watermarks[from..]));
+            let stateful_step::Outcome { answer, rejects, late, postponed, alarms } = self
+                .state
+                .enter(|| self.slot.process(input, given.clone(), watermarks.get(from..).unwrap_or_default()));
             self.writes += written() - before;
             self.alarms = alarms;
             self.late += u64::from(late);

@@ -19,6 +19,16 @@ pub struct Bench {
     dir: TempDir,
 }
 
+/// What a test that failed was working on is kept, to be looked at.
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.dir.disable_cleanup(true);
+            tell(format_args!("its directory is kept: {}", self.dir.path().display()));
+        }
+    }
+}
+
 impl Bench {
     /// An empty directory.
     pub fn new() -> Self {

@@ -3,7 +3,7 @@
 use lapin::options::{BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPHardError};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, ErrorKind, ExchangeKind};
+use lapin::{Channel, ErrorKind, ExchangeKind, Queue};
 
 use super::{Failure, Link, answer, explain};
 use crate::config::rabbitmq::{Declare, DeclareExchange, RabbitmqSource};
@@ -19,9 +19,17 @@ pub async fn queue(link: &Link, settings: &RabbitmqSource) -> Result<(), Failure
 
 /// How many messages wait in a queue, which has to be there.
 pub async fn waiting(channel: &Channel, queue: &str) -> Result<u32, Failure> {
+    look(channel, queue).await.map(|queue| queue.message_count())
+}
+
+/// How many consume a queue, which has to be there.
+pub async fn consumers(channel: &Channel, queue: &str) -> Result<u32, Failure> {
+    look(channel, queue).await.map(|queue| queue.consumer_count())
+}
+
+async fn look(channel: &Channel, queue: &str) -> Result<Queue, Failure> {
     let look = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    let declared = answer("a look at the queue", channel.queue_declare(queue.into(), look, FieldTable::default()));
-    declared.await.map(|queue| queue.message_count())
+    answer("a look at the queue", channel.queue_declare(queue.into(), look, FieldTable::default())).await
 }
 
 /// Looks whether an exchange is there. The default exchange always is.

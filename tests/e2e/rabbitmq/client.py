@@ -57,6 +57,15 @@ def read(queue, count):
     return found
 
 
+def hold(queue, count):
+    held = []
+    channel.basic_qos(prefetch_count=count)
+    channel.basic_consume(queue, lambda channel, method, properties, body: held.append(body.decode()))
+    while len(held) < count:
+        connection.process_data_events(time_limit=1)
+    return held
+
+
 def as_text(value):
     return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
 

@@ -77,6 +77,12 @@ impl Client {
         self.ask(json!({"do": "waiting", "queue": queue})).as_u64().unwrap()
     }
 
+    /// Consumes a queue, and takes so many messages without acknowledging them.
+    pub fn hold(&mut self, queue: &str, count: usize) {
+        let held = self.ask(json!({"do": "hold", "queue": queue, "count": count}));
+        assert_eq!(held.as_array().unwrap().len(), count);
+    }
+
     /// Takes messages, at most so many.
     pub fn read(&mut self, queue: &str, count: usize) -> Vec<Value> {
         self.ask(json!({"do": "read", "queue": queue, "count": count})).as_array().unwrap().clone()

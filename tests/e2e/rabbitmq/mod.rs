@@ -118,6 +118,49 @@ fn rabbitmq_messages_become_records_with_key_headers_and_time() {
     }
 }
 
+/// The values that came out, in their order.
+fn values(bench: &Bench) -> Vec<String> {
+    records(bench, "out.ndjson").iter().map(|record| record["value"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn rabbitmq_messages_keep_their_order_where_another_consumer_goes() {
+    let server = shared();
+    let mut client = Client::connect(&server);
+    for kind in ["classic", "quorum"] {
+        let queue = format!("order-{kind}");
+        client.declare(&queue, kind);
+        client.confirmed_numbers(&queue, 0, 10);
+        let mut other = Client::connect(&server);
+        other.hold(&queue, 4);
+        let bench = bench(&from_queue(&server, &queue, ""));
+        let mut weir = bench.start(&["weir.yaml"]);
+        weir.until("its waiting", || weir_log(&bench).contains("for 1 more that consume"));
+        drop(other);
+        weir.until("all messages", || values(&bench).len() == 10);
+        assert_eq!(values(&bench), (0..10).map(|n| format!("number {n}")).collect::<Vec<_>>());
+
+        // One that stays has its part.
+        client.confirmed_numbers(&queue, 10, 1);
+        weir.until("one more", || values(&bench).len() == 11);
+        assert_eq!(weir.terminate(), 0);
+        client.confirmed_numbers(&queue, 11, 9);
+        let mut other = Client::connect(&server);
+        other.hold(&queue, 4);
+        let mut weir = bench.start(&["weir.yaml"]);
+        weir.until("the other part", || values(&bench).len() == 16);
+        assert!(weir_log(&bench).contains("1 more consume"), "{}", weir_log(&bench));
+        drop(other);
+        weir.until("all messages", || values(&bench).len() == 20);
+        assert_each_once(&bench, 20);
+        assert_eq!(weir.terminate(), 0);
+    }
+}
+
+fn weir_log(bench: &Bench) -> String {
+    std::fs::read_to_string(bench.path("weir.log")).unwrap_or_default()
+}
+
 #[test]
 fn rabbitmq_queue_is_created_and_bound_where_the_file_says_so() {
     let server = shared();

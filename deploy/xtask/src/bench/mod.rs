@@ -10,6 +10,7 @@ mod micro;
 mod peers;
 mod report;
 mod streams;
+mod tables;
 mod weir;
 
 use std::path::PathBuf;
@@ -36,7 +37,8 @@ pub struct BenchArgs {
     /// How often each program runs; the medians count.
     #[arg(long, default_value_t = 5)]
     runs: usize,
-    /// Beside Kafka Streams, joins records with a table of so many rows as well.
+    /// Beside Kafka Streams, joins records with a table of so many rows as well; otherwise the rows of the table to enrich
+    /// by, 10 million where this is 0.
     #[arg(long, default_value_t = 0)]
     rows: u64,
 }
@@ -52,6 +54,8 @@ enum Section {
     Brokers,
     /// Counting and joining beside Kafka Streams.
     Streams,
+    /// Enriching by a large table.
+    Tables,
     /// The criterion benchmarks of the parts.
     Micro,
 }
@@ -59,7 +63,8 @@ enum Section {
 /// Measures what was asked for, and writes it down.
 pub fn run(workspace: &Workspace, arguments: &BenchArgs) -> Result<()> {
     let wanted = |section| arguments.only.is_none_or(|only| only == section);
-    if wanted(Section::Peers) || wanted(Section::Idle) || wanted(Section::Brokers) || wanted(Section::Streams) {
+    let with_binary = [Section::Peers, Section::Idle, Section::Brokers, Section::Streams, Section::Tables];
+    if with_binary.into_iter().any(wanted) {
         let binary = build::build(workspace, Profile::Release)?;
         if wanted(Section::Peers) {
             compare::run(workspace, &binary, arguments)?;
@@ -72,6 +77,9 @@ pub fn run(workspace: &Workspace, arguments: &BenchArgs) -> Result<()> {
         }
         if wanted(Section::Streams) {
             streams::run(workspace, &binary, arguments)?;
+        }
+        if wanted(Section::Tables) {
+            tables::run(workspace, &binary, arguments)?;
         }
     }
     if wanted(Section::Micro) {

@@ -30,6 +30,13 @@ const REASON_TIME_MAX: Duration = Duration::from_secs(1);
 /// A session that lasted this long was no failed attempt.
 const LASTED: Duration = Duration::from_secs(15);
 
+/// How long a session waits for other consumers of its queue to go before it begins. The one before it may be among them: the
+/// broker gives out its messages again once it has seen that it is gone, and what was given out before that would overtake
+/// them.
+const ALONE_WAIT: Duration = Duration::from_secs(5);
+/// How often it looks.
+const ALONE_LOOK: Duration = Duration::from_millis(50);
+
 /// What a session is made of.
 pub struct Session<'a> {
     pub name: &'a Arc<str>,
@@ -101,6 +108,7 @@ impl Session<'_> {
         topology::queue(&link, self.settings).await?;
         let channel = link.channel().await?;
         answer("the prefetch", channel.basic_qos(self.prefetch, BasicQosOptions::default())).await?;
+        self.wait_for_others(&channel).await?;
         let first = match topology::get(&channel, queue).await? {
             topology::Got::Stream => return Err(topology::is_a_stream(queue)),
             topology::Got::Message(first) => first,
@@ -109,6 +117,28 @@ impl Session<'_> {
         let consumer = channel.basic_consume(queue.as_str().into(), tag.into(), options, FieldTable::default());
         let consumer = answer("the wish to consume", consumer).await?;
         Ok(Open { link, channel, consumer, first })
+    }
+
+    /// Waits until nobody else consumes the queue, or long enough.
+    async fn wait_for_others(&self, channel: &Channel) -> Result<(), Failure> {
+        let (name, queue, began) = (self.name, &self.settings.queue, Instant::now());
+        let mut is_told = false;
+        loop {
+            let others = topology::consumers(channel, queue).await?;
+            if others == 0 {
+                return Ok(());
+            }
+            if began.elapsed() >= ALONE_WAIT {
+                tracing::info!("source {name}: {others} more consume {queue}: each has a part, in an order of its own");
+                return Ok(());
+            }
+            if !std::mem::replace(&mut is_told, true) {
+                tracing::info!(
+                    "source {name}: waiting up to {ALONE_WAIT:?} for {others} more that consume {queue} to go"
+                );
+            }
+            tokio::time::sleep(ALONE_LOOK).await;
+        }
     }
 }
 
