@@ -26,7 +26,7 @@ const VALUE_BYTES: usize = 200;
 fn open(runtime: &Runtime, bytes_max: u64) -> (Arc<EmbeddedStore>, TempDir) {
     let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let store = EmbeddedStore::open(data.path()).unwrap();
-    let retention = Retention { age_ms: None, bytes_max };
+    let retention = Retention { age_ms: None, bytes_max, compact: false };
     runtime.block_on(store.create_stream(&StreamSpec { name: "s".into(), partitions: PARTITIONS, retention })).unwrap();
     (Arc::new(store), data)
 }

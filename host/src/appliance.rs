@@ -33,6 +33,8 @@ use crate::store::committer::{CommitLoop, Committer};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::{self, DEAD_LETTERS, PositionKey, Store};
 
+/// How often is looked whether streams are worth compacting.
+const COMPACT_EVERY: Duration = Duration::from_secs(30);
 /// How long after the signal to stop what is on its way may take to be committed. What is not is read again by the next
 /// run.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
@@ -167,6 +169,7 @@ impl Appliance {
         self.spawn_supervisors(&mut work, &work_stop)?;
         let threads = self.wires.kafka.threads.clone();
         let mut commits = tokio::spawn(self.commits.run(commits_stop));
+        let compaction = tokio::spawn(compact(self.committer.clone()));
         let api = ApiState {
             store: self.store,
             committer: self.committer,
@@ -201,6 +204,7 @@ impl Appliance {
             }
         }
         work.shutdown().await;
+        compaction.abort();
         let _ = tokio::time::timeout(GOODBYE_TIME_MAX, threads.ended()).await;
         stop_work.stop();
         if let Ok(Err(error)) = (&mut control).await {
@@ -449,6 +453,17 @@ async fn wait_for(deadline: Option<tokio::time::Instant>) {
 
 fn flatten(ended: Result<Result<(), Error>, tokio::task::JoinError>) -> Result<(), Error> {
     ended.unwrap_or_else(|defect| Err(Error::Defect(defect.to_string())))
+}
+
+/// Compacts streams now and then. What fails the store is told by the commits.
+async fn compact(committer: Committer) {
+    loop {
+        tokio::time::sleep(COMPACT_EVERY).await;
+        if let Err(error) = committer.compact().await {
+            tracing::warn!("no more streams are compacted: {error}");
+            return;
+        }
+    }
 }
 
 fn commit_failure(ended: Result<Result<(), store::Error>, tokio::task::JoinError>) -> Error {

@@ -47,7 +47,7 @@ async fn the_writer() {
         large = 3_000_000;
     }
     let store = EmbeddedStore::open(Path::new(&data)).unwrap();
-    let retention = Retention { age_ms: None, bytes_max: u64::MAX };
+    let retention = Retention { age_ms: None, bytes_max: u64::MAX, compact: false };
     store.create_stream(&StreamSpec { name: "s".into(), partitions: 2, retention }).await.unwrap();
     let mut next = store.bounds("s", Partition(0)).await.unwrap().end.0;
     loop {

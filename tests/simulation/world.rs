@@ -212,7 +212,7 @@ impl Appliance {
         let store: Arc<dyn Store> = Arc::new(world.store());
         for name in STREAMS.into_iter().chain([DEAD_LETTERS]) {
             let partitions = if name == "mid" { world.plan.mid_partitions } else { 1 };
-            let retention = Retention { age_ms: None, bytes_max: u64::MAX };
+            let retention = Retention { age_ms: None, bytes_max: u64::MAX, compact: false };
             store.create_stream(&StreamSpec { name: name.into(), partitions, retention }).await.unwrap();
         }
         world.file.open(store.position(&file_key()).await.unwrap().as_ref());

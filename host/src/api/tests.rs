@@ -29,7 +29,7 @@ impl Rig {
         let data = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         for (name, partitions) in [("logins", 2), ("dead-letters", 1)] {
-            let retention = Retention { age_ms: Some(1000), bytes_max: 1 << 30 };
+            let retention = Retention { age_ms: Some(1000), bytes_max: 1 << 30, compact: false };
             store.create_stream(&StreamSpec { name: name.into(), partitions, retention }).await.unwrap();
         }
         // Nothing is trimmed behind the test's back: it does that itself.

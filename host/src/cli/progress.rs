@@ -412,7 +412,7 @@ a-pipeline-with-a-name            1            1            0            0
     /// An appliance that has read 3 of the 5 records of a stream.
     async fn status() -> Status {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let retention = Retention { age_ms: None, bytes_max: 1 << 30 };
+        let retention = Retention { age_ms: None, bytes_max: 1 << 30, compact: false };
         store.create_stream(&StreamSpec { name: "s".into(), partitions: 1, retention }).await.unwrap();
         let mut records = Batch::default();
         (0..5).for_each(|_| records.push(&Record::of(b"x", Timestamp(0))));

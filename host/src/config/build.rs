@@ -154,13 +154,15 @@ fn streams(
             streams.insert(name.clone(), stream(name, view.of(None, &shape::STREAM))?);
         }
     }
-    // A table has its rows for as long as nothing takes them back.
+    // A table has its rows for as long as nothing takes them back, and of each the newest state.
     let tables = pipelines.values().flat_map(|pipeline| pipeline.steps.iter().flat_map(|step| &step.tables));
     for table in tables {
-        let says = view.get("streams").and_then(|streams| streams.get(&table.name)?.get("retention"));
-        if let Some(stream) = streams.get_mut(&table.name).filter(|_| says.is_none()) {
-            stream.retention = Retention { age_ms: None, bytes_max: u64::MAX };
+        let says = |key| view.get("streams").and_then(|streams| streams.get(&table.name)?.get(key)).is_some();
+        let Some(StreamSpec { retention, .. }) = streams.get_mut(&table.name) else { continue };
+        if !says("retention") {
+            *retention = Retention { age_ms: None, bytes_max: u64::MAX, ..*retention };
         }
+        retention.compact |= !says("cleanup");
     }
     for (name, source) in sources {
         let shape = match source {
@@ -177,7 +179,9 @@ fn streams(
 }
 
 fn stream(name: &Arc<str>, view: View<'_>) -> Result<StreamSpec> {
-    Ok(StreamSpec { name: name.clone(), partitions: view.number("partitions")?, retention: retention(view)? })
+    let retention =
+        Retention { compact: view.get("cleanup").and_then(Node::text) == Some("compact"), ..retention(view)? };
+    Ok(StreamSpec { name: name.clone(), partitions: view.number("partitions")?, retention })
 }
 
 fn stream_key(view: View<'_>) -> Result<Option<StreamKey>> {
@@ -198,7 +202,7 @@ fn retention(view: View<'_>) -> Result<Retention> {
     let group = view.of(node.filter(is_group), &shape::RETENTION);
     let age = if node.is_some() && group.node.is_none() { view.age("retention")? } else { group.age("age")? };
     let age_ms = age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-    Ok(Retention { age_ms, bytes_max: group.number("bytes")? })
+    Ok(Retention { age_ms, bytes_max: group.number("bytes")?, compact: false })
 }
 
 fn pipeline(view: View<'_>) -> Result<Pipeline> {

@@ -382,6 +382,12 @@ pub static STREAM: Shape = Shape {
             "What it keeps: an age, or `{age, bytes}`.",
         ),
         key(
+            "cleanup",
+            Kind::Choice(&["delete", "compact"]),
+            Optional,
+            "Whether only what is past its retention goes, or also each record that a newer one with its key has replaced. `compact` where the stream is a step's table, `delete` elsewhere.",
+        ),
+        key(
             "key",
             Kind::Either(&Kind::Text, &Kind::Group(&STREAM_KEY_OF_HEADER)),
             Optional,

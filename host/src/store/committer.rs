@@ -23,7 +23,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use self::readers::Readers;
+use self::readers::{Readers, Unread};
 use super::{Appended, Bounds, Changes, Error, PositionKey, Store, StreamName, log};
 use crate::clock::Clock;
 use crate::record::{Partition, Position};
@@ -139,11 +139,18 @@ pub struct CommitLimits {
     pub group_bytes_max: usize,
     /// How often streams are trimmed when nobody waits for room. Default 5 s.
     pub trim_every: Duration,
+    /// The bytes after which it is worth looking for records of a compacted partition to let go. Default 16 MiB.
+    pub compact_bytes_min: u64,
 }
 
 impl Default for CommitLimits {
     fn default() -> Self {
-        CommitLimits { queue_bytes_max: 64 << 20, group_bytes_max: 8 << 20, trim_every: Duration::from_secs(5) }
+        CommitLimits {
+            queue_bytes_max: 64 << 20,
+            group_bytes_max: 8 << 20,
+            trim_every: Duration::from_secs(5),
+            compact_bytes_min: 16 << 20,
+        }
     }
 }
 
@@ -244,6 +251,15 @@ impl Committer {
         }
     }
 
+    /// Compacts streams, as far as their readers have committed, while commits go on.
+    pub async fn compact(&self) -> Result<(), Error> {
+        let unread = self.shared.unread().await?;
+        let lowest = |stream: &str, partition: Partition| unread.get(stream)?.get(&partition).copied();
+        let compacted = self.shared.store.compact(self.shared.limits.compact_bytes_min, &lowest).await?;
+        self.shared.publish(&compacted);
+        Ok(())
+    }
+
     /// Makes a pipeline known as a reader of an embedded stream's partition: its position key, with the stream as the
     /// input. From now on nothing goes that lies behind the position that it last committed; where it has not committed
     /// any, nothing at all. Adding it again changes nothing.
@@ -293,19 +309,31 @@ impl Shared {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The lowest offset of each place that some reader has still to read.
+    async fn unread(&self) -> Result<Unread, Error> {
+        let unknown = self.readers().unknown();
+        for key in unknown {
+            let position = self.store.position(&key).await?;
+            self.readers().found(&key, position.as_ref());
+        }
+        Ok(self.readers().unread())
+    }
+
     fn subscribe(&self, stream: &str, partition: Partition) -> watch::Receiver<Bounds> {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let partitions = watched.entry(stream.into()).or_default();
         partitions.entry(partition).or_insert_with(|| watch::Sender::new(Bounds::default())).subscribe()
     }
 
-    /// Tells those who watch. Both ends of a partition only grow, so that an old answer that comes late is known as such.
+    /// Tells those who watch. Both ends of a partition only grow, and while they stay its bytes only shrink, so that an old
+    /// answer that comes late is known as such.
     fn publish(&self, changed: &[Appended]) {
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         for Appended { stream, partition, bounds } in changed {
             let Some(sender) = watched.get(stream).and_then(|partitions| partitions.get(partition)) else { continue };
             sender.send_if_modified(|known| {
-                let newer = (bounds.end, bounds.start) > (known.end, known.start);
+                let age = |bounds: &Bounds| (bounds.end, bounds.start, std::cmp::Reverse(bounds.bytes));
+                let newer = age(bounds) > age(known);
                 if newer {
                     *known = *bounds;
                 }

@@ -7,6 +7,7 @@
 
 mod catalog;
 mod codec;
+mod compact;
 mod directory;
 mod engine;
 mod read;
@@ -142,7 +143,7 @@ impl Store for EmbeddedStore {
             return self.blocking(move |inner| inner.read(&wanted, Reading::new(from, bytes_max))).await;
         }
         let mut reading = Reading::new(from, bytes_max);
-        let _ = recent.iter().all(|(base, batch)| reading.take(*base, std::borrow::Cow::Borrowed(batch)));
+        let _ = recent.iter().all(|(end, batch)| reading.take(*end, std::borrow::Cow::Borrowed(batch)));
         Ok(reading.finish())
     }
 
@@ -213,5 +214,18 @@ impl Store for EmbeddedStore {
             return Ok(Vec::new());
         }
         self.blocking(move |inner| inner.trim(&rules)).await
+    }
+
+    async fn compact(
+        &self,
+        new_bytes_min: u64,
+        unread: &(dyn for<'a> Fn(&'a str, Partition) -> Option<Offset> + Sync),
+    ) -> Result<Vec<Appended>, Error> {
+        self.0.check_works()?;
+        let targets = self.0.catalog().compactions(unread);
+        if targets.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.blocking(move |inner| inner.compact(&targets, new_bytes_min)).await
     }
 }

@@ -25,9 +25,9 @@ const RECORD_COLUMN_BYTES: usize = 32;
 /// What is known of a stored batch without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stored {
-    /// Its first record's offset.
+    /// Its first record's offset, counting those that compaction has let go.
     pub base: Offset,
-    /// The offset behind its last record.
+    /// The offset behind its last record, counting those that compaction has let go.
     pub end: Offset,
     /// Its encoded bytes, before compression.
     pub bytes: u64,
@@ -40,10 +40,15 @@ pub(super) fn place(batch: &mut Batch, bounds: &mut Bounds, at: Timestamp) -> St
     let base = bounds.end;
     batch.set_offsets_from(base);
     let end = Offset(base.0 + batch.len() as u64);
-    let bytes = (ENCODING_HEAD_BYTES + batch.bytes()) as u64;
+    let bytes = encoded_bytes(batch);
     bounds.end = end;
     bounds.bytes += bytes;
     Stored { base, end, bytes, at }
+}
+
+/// The bytes of a batch's encoding.
+pub(super) fn encoded_bytes(batch: &Batch) -> u64 {
+    (ENCODING_HEAD_BYTES + batch.bytes()) as u64
 }
 
 /// The bounds of a partition that has let its first batch go.
@@ -120,7 +125,7 @@ fn cut(records: &Batch) -> impl Iterator<Item = Batch> + '_ {
 
 /// A read as it is put together from stored batches.
 pub(super) struct Reading {
-    from: Offset,
+    next: Offset,
     bytes_max: usize,
     records: Batch,
 }
@@ -128,17 +133,18 @@ pub(super) struct Reading {
 impl Reading {
     /// A read of the records from an offset on.
     pub fn new(from: Offset, bytes_max: usize) -> Self {
-        Reading { from, bytes_max, records: Batch::default() }
+        Reading { next: from, bytes_max, records: Batch::default() }
     }
 
     /// The offset that is read next.
     pub fn wanted(&self) -> Offset {
-        Offset(self.from.0 + self.records.len() as u64)
+        self.next
     }
 
-    /// Takes the stored batch that holds the wanted offset, and says whether more is wanted.
-    pub fn take(&mut self, base: Offset, batch: Cow<'_, Batch>) -> bool {
-        let passed = self.wanted().0.saturating_sub(base.0) as usize;
+    /// Takes the stored batch that holds the wanted offset and ends before another, and says whether more is wanted.
+    pub fn take(&mut self, end: Offset, batch: Cow<'_, Batch>) -> bool {
+        let passed = batch.iter().take_while(|record| record.offset < self.next).count();
+        self.next = end;
         if passed > 0 {
             self.records.append(&batch.slice(passed..batch.len()));
         } else if self.records.is_empty() {
@@ -146,7 +152,7 @@ impl Reading {
         } else {
             self.records.append(&batch);
         }
-        self.records.bytes() < self.bytes_max
+        self.records.is_empty() || self.records.bytes() < self.bytes_max
     }
 
     /// The records that were read.

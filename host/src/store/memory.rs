@@ -12,6 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::compaction::{self, Compacted, KEYS_MAX, Newest, Piece};
 use super::log::{
     Reading, Stored, Trim, adapt, check_names, check_sizes, check_start, merge, no_partition, place, without_front,
 };
@@ -61,6 +62,7 @@ struct Stream {
 struct Log {
     bounds: Bounds,
     batches: VecDeque<(Stored, Batch)>,
+    compacted: Compacted,
 }
 
 impl MemoryStore {
@@ -157,7 +159,7 @@ impl Log {
         let mut reading = Reading::new(from, bytes_max);
         let first = self.batches.partition_point(|(stored, _)| stored.end <= from);
         for (stored, batch) in self.batches.range(first..) {
-            if !reading.take(stored.base, Cow::Borrowed(batch)) {
+            if !reading.take(stored.end, Cow::Borrowed(batch)) {
                 break;
             }
         }
@@ -171,6 +173,35 @@ impl Log {
             self.batches.pop_front();
         }
         self.bounds.start != before
+    }
+
+    fn compact(&mut self, limit: Offset, new_bytes_min: u64) -> bool {
+        let is_within = |stored: &Stored| stored.end <= limit && stored.end < self.bounds.end;
+        let new = || self.batches.iter().filter(|(stored, _)| stored.base >= self.compacted.until && is_within(stored));
+        let new_bytes = new().map(|(stored, _)| stored.bytes).sum();
+        if !compaction::is_worth_it(&self.compacted, new_bytes, new_bytes_min) {
+            return false;
+        }
+        let (mut newest, mut until) = (Newest::default(), self.compacted.until);
+        for (stored, batch) in new() {
+            if newest.is_full(KEYS_MAX) {
+                break;
+            }
+            newest.note(batch);
+            until = stored.end;
+        }
+        let mut piece = Piece::default();
+        for (stored, batch) in self.batches.iter().take_while(|(stored, _)| stored.base < until) {
+            piece.take(*stored, batch, &newest);
+        }
+        let (before, kept) = (piece.bytes_before(), piece.stored());
+        self.compacted = Compacted { until, bytes: kept.map_or(before, |kept| kept.bytes) };
+        if let Some(kept) = kept {
+            self.bounds.bytes = (self.bounds.bytes + kept.bytes).saturating_sub(before);
+            self.batches.drain(..piece.old.len());
+            self.batches.push_front((kept, piece.records));
+        }
+        true
     }
 }
 
@@ -295,6 +326,24 @@ impl Store for MemoryStore {
             }
         }
         Ok(trimmed)
+    }
+
+    async fn compact(
+        &self,
+        new_bytes_min: u64,
+        unread: &(dyn for<'a> Fn(&'a str, Partition) -> Option<Offset> + Sync),
+    ) -> Result<Vec<Appended>, Error> {
+        let mut contents = self.open()?;
+        let mut compacted = Vec::new();
+        for (name, stream) in &mut contents.streams {
+            for (partition, log) in (0..).map(Partition).zip(&mut stream.partitions) {
+                let limit = compaction::limit(&stream.spec.retention, &log.bounds, unread(name, partition));
+                if limit.is_some_and(|limit| log.compact(limit, new_bytes_min)) {
+                    compacted.push(Appended { stream: name.clone(), partition, bounds: log.bounds });
+                }
+            }
+        }
+        Ok(compacted)
     }
 }
 

@@ -5,6 +5,7 @@
 //! of all tasks into one fsync.
 
 pub mod committer;
+mod compaction;
 pub mod embedded;
 mod log;
 pub mod memory;
@@ -55,6 +56,9 @@ pub struct Retention {
     /// The bytes that each partition may hold before its oldest records go, or its writers wait. A partition that has
     /// reached them is full; one that holds nothing never is.
     pub bytes_max: u64,
+    /// Whether of the records with one key only the newest is kept, once every pipeline of the running appliance that reads the
+    /// stream has committed past them: see [`Store::compact`].
+    pub compact: bool,
 }
 
 /// The records that a partition holds.
@@ -357,6 +361,16 @@ pub trait Store: Send + Sync + 'static {
     async fn trim(
         &self,
         now: Timestamp,
+        unread: &(dyn for<'a> Fn(&'a str, Partition) -> Option<Offset> + Sync),
+    ) -> Result<Vec<Appended>, Error>;
+
+    /// Lets records go that newer ones with the same key have replaced, of partitions whose [`Retention`] compacts: below
+    /// `unread`, and without the newest stored batch, the newest record of each key stays, or none where that is a tombstone,
+    /// and so do records without a key. Offsets stay as they are. A partition is worth it once it has at least `new_bytes_min`
+    /// bytes, and no fewer than the last time left, that were not looked at then. One answer for each that changed.
+    async fn compact(
+        &self,
+        new_bytes_min: u64,
         unread: &(dyn for<'a> Fn(&'a str, Partition) -> Option<Offset> + Sync),
     ) -> Result<Vec<Appended>, Error>;
 }

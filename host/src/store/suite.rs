@@ -28,7 +28,10 @@ macro_rules! store_tests {
             trim_by_age,
             trim_by_bytes_until_there_is_room,
             trim_never_passes_unread_records,
-            offsets_go_on_after_everything_was_trimmed
+            offsets_go_on_after_everything_was_trimmed,
+            compaction_keeps_the_newest_of_each_key,
+            compaction_never_passes_unread_records,
+            whatever_is_compacted_the_table_is_the_same
         );
     };
     ($store:expr, $($name:ident),*) => {
@@ -46,7 +49,10 @@ pub(crate) use store_tests;
 pub const P0: Partition = Partition(0);
 
 /// A retention that lets nothing go.
-pub const KEEP: Retention = Retention { age_ms: None, bytes_max: u64::MAX };
+pub const KEEP: Retention = Retention { age_ms: None, bytes_max: u64::MAX, compact: false };
+
+/// A retention that keeps the newest of each key.
+pub const COMPACT: Retention = Retention { compact: true, ..KEEP };
 
 pub fn spec(name: &str, partitions: u32, retention: Retention) -> StreamSpec {
     StreamSpec { name: name.into(), partitions, retention }
@@ -68,6 +74,17 @@ pub fn batch(values: &[&str]) -> Batch {
 
 pub fn append(stream: &str, partition: u32, values: &[&str]) -> Changes {
     let append = Append { stream: stream.into(), partition: Partition(partition), records: batch(values) };
+    Changes { appends: vec![append], ..Changes::default() }
+}
+
+/// Records with keys; without a value it is a tombstone.
+pub fn keyed(stream: &str, partition: u32, records: &[(&str, Option<&str>)]) -> Changes {
+    let mut batch = Batch::default();
+    for (key, value) in records {
+        let key = (!key.is_empty()).then_some(key.as_bytes());
+        batch.push(&Record { key, value: value.map(str::as_bytes), ..Record::of(b"", Timestamp(0)) });
+    }
+    let append = Append { stream: stream.into(), partition: Partition(partition), records: batch };
     Changes { appends: vec![append], ..Changes::default() }
 }
 
@@ -177,7 +194,7 @@ pub async fn too_large_state_is_refused(store: impl Store) {
 pub async fn streams_keep_their_partitions(store: impl Store) {
     let store = with_stream(store, "s", 2).await;
     commit(&store, append("s", 1, &["a"])).await;
-    let retention = Retention { age_ms: Some(5), bytes_max: 7 };
+    let retention = Retention { age_ms: Some(5), bytes_max: 7, compact: false };
     store.create_stream(&spec("s", 1, retention)).await.unwrap();
     assert_eq!(store.streams().await.unwrap(), [spec("s", 2, retention)]);
     store.create_stream(&spec("s", 3, KEEP)).await.unwrap();
@@ -277,7 +294,7 @@ pub async fn tables_do_not_see_each_other(store: impl Store) {
 }
 
 pub async fn trim_by_age(store: impl Store) {
-    let retention = Retention { age_ms: Some(100), bytes_max: u64::MAX };
+    let retention = Retention { age_ms: Some(100), bytes_max: u64::MAX, compact: false };
     store.create_stream(&spec("s", 1, retention)).await.unwrap();
     for at in [0, 50, 100] {
         store.commit(&[append("s", 0, &["a", "b"])], Timestamp(at)).await.unwrap();
@@ -296,7 +313,7 @@ pub async fn trim_by_age(store: impl Store) {
 
 pub async fn trim_by_bytes_until_there_is_room(store: impl Store) {
     let one = batch(&["a"]).encode().len() as u64;
-    let retention = Retention { age_ms: None, bytes_max: 3 * one };
+    let retention = Retention { age_ms: None, bytes_max: 3 * one, compact: false };
     store.create_stream(&spec("s", 2, retention)).await.unwrap();
     let full = async |partition| store.bounds("s", partition).await.unwrap().is_full(&retention);
     for n in 0..5 {
@@ -311,7 +328,7 @@ pub async fn trim_by_bytes_until_there_is_room(store: impl Store) {
 }
 
 pub async fn trim_never_passes_unread_records(store: impl Store) {
-    let retention = Retention { age_ms: Some(1), bytes_max: 1 };
+    let retention = Retention { age_ms: Some(1), bytes_max: 1, compact: false };
     store.create_stream(&spec("s", 1, retention)).await.unwrap();
     for _ in 0..3 {
         commit(&store, append("s", 0, &["a", "b"])).await;
@@ -327,7 +344,7 @@ pub async fn trim_never_passes_unread_records(store: impl Store) {
 }
 
 pub async fn offsets_go_on_after_everything_was_trimmed(store: impl Store) {
-    let retention = Retention { age_ms: None, bytes_max: 1 };
+    let retention = Retention { age_ms: None, bytes_max: 1, compact: false };
     store.create_stream(&spec("s", 1, retention)).await.unwrap();
     commit(&store, append("s", 0, &["a", "b"])).await;
     store.trim(Timestamp(0), &|_, _| None).await.unwrap();
@@ -337,4 +354,97 @@ pub async fn offsets_go_on_after_everything_was_trimmed(store: impl Store) {
     assert_eq!(read(&store, 2, 1000).await, []);
     commit(&store, append("s", 0, &["c"])).await;
     assert_eq!(read(&store, 2, 1000).await, numbered(&["c"], 2));
+}
+
+pub async fn compaction_keeps_the_newest_of_each_key(store: impl Store) {
+    store.create_stream(&spec("s", 2, COMPACT)).await.unwrap();
+    store.create_stream(&spec("kept", 1, KEEP)).await.unwrap();
+    assert_eq!(store.compact(0, &|_, _| None).await.unwrap(), []);
+    let records =
+        [("a", Some("0")), ("b", Some("1")), ("", Some("2")), ("a", Some("3")), ("b", None), ("c", Some("5"))];
+    for record in records {
+        commit(&store, keyed("s", 0, &[record])).await;
+        commit(&store, keyed("kept", 0, &[("a", record.1)])).await;
+    }
+    let before = store.bounds("s", P0).await.unwrap();
+    assert_eq!(store.compact(before.bytes, &|_, _| None).await.unwrap(), [], "not worth it: the newest does not count");
+    commit(&store, keyed("s", 0, &[("a", Some("6")), ("a", Some("7"))])).await;
+    let compacted = store.compact(before.bytes, &|_, _| None).await.unwrap();
+    assert_eq!(compacted.iter().map(|a| (&*a.stream, a.partition)).collect::<Vec<_>>(), [("s", P0)]);
+    let bounds = store.bounds("s", P0).await.unwrap();
+    assert_eq!((bounds, bounds.start, bounds.end), (compacted[0].bounds, Offset(0), Offset(8)));
+    assert!(bounds.bytes < before.bytes);
+    let left = ["2", "3", "5", "6", "7"].map(|value| (value.parse().unwrap(), value.to_owned()));
+    for from in 0..8 {
+        let expected: Vec<_> = left.iter().filter(|(offset, _)| *offset >= from).cloned().collect();
+        assert_eq!(read(&store, from, ALL).await, expected);
+        assert_eq!(read(&store, from, 0).await.first(), expected.first(), "a read gives something");
+    }
+    assert_eq!(store.compact(1, &|_, _| None).await.unwrap(), [], "the same again is worth nothing");
+    assert_eq!(store.read("kept", P0, Offset(0), ALL).await.unwrap().len(), 6);
+}
+
+pub async fn compaction_never_passes_unread_records(store: impl Store) {
+    store.create_stream(&spec("s", 1, COMPACT)).await.unwrap();
+    for _ in 0..4 {
+        commit(&store, keyed("s", 0, &[("a", Some("x")), ("a", Some("y"))])).await;
+    }
+    let left = async |unread: u64| {
+        store.compact(1, &|_, _| Some(Offset(unread))).await.unwrap();
+        read(&store, 0, ALL).await.into_iter().map(|(offset, _)| offset).collect::<Vec<_>>()
+    };
+    assert_eq!(left(0).await, [0, 1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(left(3).await, [1, 2, 3, 4, 5, 6, 7], "a batch of which something is unread is left alone");
+    assert_eq!(left(8).await, [5, 6, 7], "and so is the newest");
+}
+
+pub async fn whatever_is_compacted_the_table_is_the_same(store: impl Store) {
+    // Numbers that follow from each other (xorshift).
+    let mut state = 88_172_645_463_325_252u64;
+    let mut below = |n: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % n
+    };
+    store.create_stream(&spec("s", 1, COMPACT)).await.unwrap();
+    let (mut all, mut compactions) = (Vec::<(String, Option<String>)>::new(), 0);
+    for _ in 0..150 {
+        let records: Vec<(String, Option<String>)> = (0..1 + below(6))
+            .map(|n| {
+                let key = if below(9) == 0 { String::new() } else { format!("k{}", below(7)) };
+                (key, (below(4) > 0).then(|| format!("{}", all.len() as u64 + n)))
+            })
+            .collect();
+        let given: Vec<_> = records.iter().map(|(key, value)| (key.as_str(), value.as_deref())).collect();
+        commit(&store, keyed("s", 0, &given)).await;
+        all.extend(records);
+        let unread = (below(2) == 0).then(|| Offset(below(all.len() as u64 + 1)));
+        if below(3) > 0 {
+            compactions += store.compact(1, &|_, _| unread).await.unwrap().len();
+        }
+        let batch = store.read("s", P0, Offset(0), ALL).await.unwrap();
+        let text = |bytes: Option<&[u8]>| bytes.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
+        let (mut table, mut expected) = (std::collections::BTreeMap::new(), std::collections::BTreeMap::new());
+        let mut before = None;
+        for record in batch.iter() {
+            let key = text(record.key).unwrap_or_default();
+            assert!(before < Some(record.offset), "offsets ascend");
+            before = Some(record.offset);
+            assert_eq!((&key, &text(record.value)), {
+                let (key, value) = &all[record.offset.0 as usize];
+                (key, value)
+            });
+            table.insert(key, text(record.value));
+        }
+        all.iter().for_each(|(key, value)| drop(expected.insert(key.clone(), value.clone())));
+        table.retain(|key, value| !key.is_empty() && value.is_some());
+        expected.retain(|key, value| !key.is_empty() && value.is_some());
+        assert_eq!(table, expected);
+        let keyless = |values: &[(String, Option<String>)]| values.iter().filter(|(key, _)| key.is_empty()).count();
+        assert_eq!(batch.iter().filter(|record| record.key.is_none()).count(), keyless(&all));
+    }
+    assert!(compactions > 10, "{compactions}");
+    store.compact(1, &|_, _| None).await.unwrap();
+    assert!(store.read("s", P0, Offset(0), ALL).await.unwrap().len() < all.len() / 2);
 }

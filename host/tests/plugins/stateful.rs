@@ -401,7 +401,7 @@ impl Clock for NoClock {
 
 /// One life of the task, which ends by itself.
 async fn live(case: Arc<Case>, plugin: Plugin, store: Arc<dyn Store>) {
-    let retention = Retention { age_ms: None, bytes_max: u64::MAX };
+    let retention = Retention { age_ms: None, bytes_max: u64::MAX, compact: false };
     store.create_stream(&StreamSpec { name: DEAD_LETTERS.into(), partitions: 1, retention }).await.unwrap();
     let (committer, commits) = Committer::new(store.clone(), Arc::new(NoClock), Default::default());
     let (_stopper, stop) = stop_signal();

@@ -161,7 +161,7 @@ async fn run(world: Arc<World>, clock: Arc<dyn Clock>, mode: Mode) -> bool {
     let tasks = world.plan.inputs.len();
     let names = (0..tasks).flat_map(|task| STREAMS.map(|name| format!("{name}-{task}")));
     for name in names.chain([DEAD_LETTERS.to_owned()]) {
-        let retention = Retention { age_ms: None, bytes_max: u64::MAX };
+        let retention = Retention { age_ms: None, bytes_max: u64::MAX, compact: false };
         store.create_stream(&StreamSpec { name: name.into(), partitions: 1, retention }).await.unwrap();
     }
     let (committer, commits) = Committer::new(store.clone(), clock.clone(), Default::default());

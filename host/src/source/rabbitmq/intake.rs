@@ -213,7 +213,7 @@ mod tests {
 
     async fn store() -> MemoryStore {
         let store = MemoryStore::new();
-        let retention = Retention { age_ms: None, bytes_max: 1 << 30 };
+        let retention = Retention { age_ms: None, bytes_max: 1 << 30, compact: false };
         store.create_stream(&StreamSpec { name: "auth".into(), partitions: 1, retention }).await.unwrap();
         store
     }

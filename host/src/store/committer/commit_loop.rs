@@ -188,12 +188,7 @@ impl CommitLoop {
     }
 
     async fn trim(&self) -> Result<(), Error> {
-        let unknown = self.shared.readers().unknown();
-        for key in unknown {
-            let position = self.shared.store.position(&key).await?;
-            self.shared.readers().found(&key, position.as_ref());
-        }
-        let unread = self.shared.readers().unread();
+        let unread = self.shared.unread().await?;
         let lowest = |stream: &str, partition: Partition| unread.get(stream)?.get(&partition).copied();
         let trimmed = self.shared.store.trim(self.clock.now(), &lowest).await?;
         self.shared.publish(&trimmed);

@@ -328,7 +328,7 @@ async fn a_watch_begins_with_what_is_there_and_tells_of_commits() {
 
 /// Three batches of one record fill a partition.
 fn three() -> Retention {
-    Retention { age_ms: None, bytes_max: 3 * suite::batch(&["a"]).encode().len() as u64 }
+    Retention { age_ms: None, bytes_max: 3 * suite::batch(&["a"]).encode().len() as u64, compact: false }
 }
 
 #[tokio::test(start_paused = true)]
@@ -353,6 +353,27 @@ async fn writers_wait_until_the_slowest_reader_has_committed() {
     room.await.unwrap();
     assert_eq!(rig.bounds().await, (1, 3));
     assert!(started.elapsed() < NO_TIMER, "it was trimmed at once, not by the timer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_readers_have_committed_past_is_compacted_and_makes_room() {
+    let keyed = || Commit { changes: suite::keyed("s", 0, &[("a", Some("x"))]), ..Commit::default() };
+    let one = suite::keyed("s", 0, &[("a", Some("x"))]).appends[0].records.encode().len() as u64;
+    let limits = CommitLimits { trim_every: NO_TIMER, compact_bytes_min: 1, ..CommitLimits::default() };
+    let mut rig = Rig::with(Retention { bytes_max: 5 * one, ..suite::COMPACT }, limits).await;
+    let reader = position_key("reader", "s", 0);
+    rig.committer.add_reader(reader.clone());
+    rig.start();
+    for _ in 0..4 {
+        rig.commit(keyed()).await.unwrap();
+    }
+    rig.committer.compact().await.unwrap();
+    assert_eq!(rig.store.bounds("s", P0).await.unwrap().bytes, 4 * one, "nothing is read");
+    rig.commit(read_to(&reader, 2)).await.unwrap();
+    let watch = rig.committer.watch("s", P0).await.unwrap();
+    rig.committer.compact().await.unwrap();
+    assert_eq!(watch.borrow().bytes, 3 * one, "and who waits for room is told");
+    assert_eq!(rig.bounds().await, (0, 4));
 }
 
 #[tokio::test(start_paused = true)]
@@ -400,7 +421,7 @@ async fn a_larger_retention_lets_writers_go_on() {
 #[tokio::test(start_paused = true)]
 async fn the_timer_trims_up_to_the_position_of_a_reader_from_before_a_restart() {
     let limits = CommitLimits { trim_every: Duration::from_secs(5), ..CommitLimits::default() };
-    let retention = Retention { age_ms: None, bytes_max: 1 };
+    let retention = Retention { age_ms: None, bytes_max: 1, compact: false };
     let mut rig = Rig::with(retention, limits).await;
     let (known, new) = (position_key("known", "s", 0), position_key("new", "s", 1));
     let read = read_to(&known, 2).changes;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::codec::{Place, StreamId, TableNumber};
 use crate::record::{Offset, Partition, Timestamp};
+use crate::store::compaction::{self, Compacted};
 use crate::store::log::{self, Trim};
 use crate::store::{Bounds, Changes, Error, StreamName, StreamSpec, TableId};
 
@@ -23,13 +24,16 @@ pub(super) struct Stream {
     pub spec: StreamSpec,
     /// By partition.
     pub bounds: Vec<Bounds>,
+    /// How far each was compacted.
+    pub compacted: Vec<Compacted>,
 }
 
 impl Stream {
     /// A stream whose partitions are empty.
     pub fn new(id: StreamId, spec: StreamSpec) -> Stream {
-        let bounds = vec![Bounds::default(); spec.partitions as usize];
-        Stream { id, spec, bounds }
+        let partitions = spec.partitions as usize;
+        let (bounds, compacted) = (vec![Bounds::default(); partitions], vec![Compacted::default(); partitions]);
+        Stream { id, spec, bounds, compacted }
     }
 }
 
@@ -54,6 +58,31 @@ impl Catalog {
         if let Some(known) = known {
             *known = bounds;
         }
+    }
+
+    pub fn compacted(&self, stream: &str, partition: Partition) -> Compacted {
+        let known = self.streams.get(stream).and_then(|stream| stream.compacted.get(partition.0 as usize));
+        known.copied().unwrap_or_default()
+    }
+
+    pub fn set_compacted(&mut self, stream: &str, partition: Partition, compacted: Compacted) {
+        let known = self.streams.get_mut(stream).and_then(|stream| stream.compacted.get_mut(partition.0 as usize));
+        if let Some(known) = known {
+            *known = compacted;
+        }
+    }
+
+    /// The partitions that may be compacted, and up to where.
+    pub fn compactions(
+        &self,
+        unread: &dyn for<'a> Fn(&'a str, Partition) -> Option<Offset>,
+    ) -> Vec<(StreamName, Partition, Offset)> {
+        let targets = self.partitions().filter_map(|(stream, partition, bounds)| {
+            let unread = unread(&stream.spec.name, partition);
+            let limit = compaction::limit(&stream.spec.retention, &bounds, unread)?;
+            Some((stream.spec.name.clone(), partition, limit))
+        });
+        targets.collect()
     }
 
     pub fn next_stream_id(&self) -> StreamId {

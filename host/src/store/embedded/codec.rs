@@ -2,11 +2,12 @@
 //!
 //! | keyspace | key | value |
 //! |---|---|---|
-//! | streams | stream id u32, partition u32, base offset u64, records u32, encoded bytes u64, append time i64 | how it is packed u8, the encoded batch |
+//! | streams | stream id u32, partition u32, base offset u64, offsets u32, encoded bytes u64, append time i64 | how it is packed u8, the encoded batch |
 //! | positions | owner, input: length u32 and text each; partition u32 | the position |
 //! | state | table id u32, key | value |
-//! | meta | `s`, stream name | id u32, partitions u32, age u8 + u64, bytes u64 |
+//! | meta | `s`, stream name | id u32, partitions u32, flags u8 (1: has an age, 2: is compacted), age u64, bytes u64 |
 //! | meta | `b`, stream id u32, partition u32 | start u64, end u64, bytes u64 |
+//! | meta | `c`, stream id u32, partition u32 | the offset up to which it was compacted u64, the bytes that were left u64 |
 //! | meta | `t`, pipeline, step, table: length u32 and text each; partition u32 | table id u32 |
 //!
 //! Numbers have their highest byte first, so keys sort as numbers do. All that trimming asks of a batch is in its key,
@@ -14,6 +15,7 @@
 
 use bytes::Bytes;
 
+use super::super::compaction::Compacted;
 use super::super::log::Stored;
 use super::super::{Bounds, PositionKey, Retention, TableId};
 use crate::record::{Batch, Offset, Partition, Timestamp};
@@ -31,12 +33,15 @@ pub(super) type Place = (StreamId, Partition);
 
 pub(super) const META_STREAM: u8 = b's';
 pub(super) const META_BOUNDS: u8 = b'b';
+pub(super) const META_COMPACTED: u8 = b'c';
 pub(super) const META_TABLE: u8 = b't';
 
 /// The batch as it is.
 const PACKED_PLAIN: u8 = 0;
 /// The batch compressed with LZ4 (block format).
 const PACKED_LZ4: u8 = 1;
+/// Added to how a batch is packed: compaction has let some of its records go.
+const PACKED_WITH_GAPS: u8 = 0x80;
 /// Smaller batches are not worth the trouble.
 const PACK_BYTES_MIN: usize = 256;
 
@@ -68,12 +73,19 @@ pub(super) fn read_batch_key(key: &[u8]) -> Option<Stored> {
 }
 
 /// Packs a batch, smaller where that is worth it.
-pub(super) fn pack(batch: &Batch) -> Vec<u8> {
-    let encoded = batch.encode();
+pub(super) fn pack(batch: &Batch, stored: &Stored) -> Vec<u8> {
+    let mut packed = pack_bytes(&batch.encode());
+    if let Some(kind) = packed.first_mut().filter(|_| batch.len() as u64 != stored.end.0 - stored.base.0) {
+        *kind |= PACKED_WITH_GAPS;
+    }
+    packed
+}
+
+fn pack_bytes(encoded: &[u8]) -> Vec<u8> {
     if encoded.len() >= PACK_BYTES_MIN {
         let mut packed = vec![0; 1 + lz4_flex::block::get_maximum_output_size(encoded.len())];
         if let Some((kind, room)) = packed.split_first_mut()
-            && let Ok(len) = lz4_flex::block::compress_into(&encoded, room)
+            && let Ok(len) = lz4_flex::block::compress_into(encoded, room)
             && len < encoded.len()
         {
             *kind = PACKED_LZ4;
@@ -84,20 +96,29 @@ pub(super) fn pack(batch: &Batch) -> Vec<u8> {
     }
     let mut packed = Vec::with_capacity(1 + encoded.len());
     packed.push(PACKED_PLAIN);
-    packed.extend_from_slice(&encoded);
+    packed.extend_from_slice(encoded);
     packed
 }
 
 /// Reads a packed batch, and checks it against its key. The error says what was expected and what came.
 pub(super) fn unpack(packed: &[u8], stored: &Stored) -> Result<Batch, String> {
     let (kind, bytes) = packed.split_first().ok_or("expected a batch, found nothing")?;
-    let batch = match *kind {
+    let has_gaps = kind & PACKED_WITH_GAPS != 0;
+    let batch = match kind & !PACKED_WITH_GAPS {
         PACKED_PLAIN => Batch::decode(bytes),
         PACKED_LZ4 => Batch::decode(&decompress(bytes, stored)?),
         other => return Err(format!("expected a batch packed as 0 or 1, found {other}")),
     };
     let batch = batch.map_err(|invalid| invalid.to_string())?;
     let records = stored.end.0 - stored.base.0;
+    if has_gaps {
+        let offsets: Vec<u64> = batch.iter().map(|record| record.offset.0).collect();
+        let is_within = offsets.iter().all(|offset| (stored.base.0..stored.end.0).contains(offset));
+        if !is_within || !offsets.is_sorted_by(|a, b| a < b) {
+            return Err(format!("expected offsets from {} up to {}, found {offsets:?}", stored.base, stored.end));
+        }
+        return Ok(batch);
+    }
     if batch.len() as u64 != records || batch.first_offset() != Some(stored.base) {
         let (found, first) = (batch.len(), batch.first_offset().unwrap_or_default());
         return Err(format!("expected {records} records from offset {}, found {found} from {first}", stored.base));
@@ -169,7 +190,7 @@ pub(super) fn stream_value(id: StreamId, partitions: u32, retention: &Retention)
     let mut value = Vec::new();
     value.extend_from_slice(&id.0.to_be_bytes());
     value.extend_from_slice(&partitions.to_be_bytes());
-    value.push(u8::from(retention.age_ms.is_some()));
+    value.push(u8::from(retention.age_ms.is_some()) | u8::from(retention.compact) << 1);
     value.extend_from_slice(&retention.age_ms.unwrap_or_default().to_be_bytes());
     value.extend_from_slice(&retention.bytes_max.to_be_bytes());
     value
@@ -178,8 +199,9 @@ pub(super) fn stream_value(id: StreamId, partitions: u32, retention: &Retention)
 pub(super) fn read_stream(key: &[u8], value: &[u8]) -> Option<(String, StreamId, u32, Retention)> {
     let name = std::str::from_utf8(key.get(1..)?).ok()?.to_owned();
     let mut rest = Fields(value);
-    let (id, partitions, has_age, age_ms) = (rest.u32()?, rest.u32()?, rest.u8()?, rest.u64()?);
-    let retention = Retention { age_ms: (has_age != 0).then_some(age_ms), bytes_max: rest.u64()? };
+    let (id, partitions, flags, age_ms) = (rest.u32()?, rest.u32()?, rest.u8()?, rest.u64()?);
+    let (age_ms, compact) = ((flags & 1 != 0).then_some(age_ms), flags & 2 != 0);
+    let retention = Retention { age_ms, bytes_max: rest.u64()?, compact };
     rest.end((name, StreamId(id), partitions, retention))
 }
 
@@ -197,6 +219,22 @@ pub(super) fn read_bounds(key: &[u8], value: &[u8]) -> Option<(Place, Bounds)> {
     let mut value = Fields(value);
     let bounds = Bounds { start: Offset(value.u64()?), end: Offset(value.u64()?), bytes: value.u64()? };
     Some((rest.end(place)?, value.end(bounds)?))
+}
+
+pub(super) fn compacted_key((stream, partition): Place) -> Vec<u8> {
+    [&[META_COMPACTED][..], &stream.0.to_be_bytes(), &partition.0.to_be_bytes()].concat()
+}
+
+pub(super) fn compacted_value(compacted: &Compacted) -> Vec<u8> {
+    [compacted.until.0, compacted.bytes].map(u64::to_be_bytes).concat()
+}
+
+pub(super) fn read_compacted(key: &[u8], value: &[u8]) -> Option<(Place, Compacted)> {
+    let mut rest = Fields(key.get(1..)?);
+    let place = (StreamId(rest.u32()?), Partition(rest.u32()?));
+    let mut value = Fields(value);
+    let compacted = Compacted { until: Offset(value.u64()?), bytes: value.u64()? };
+    Some((rest.end(place)?, value.end(compacted)?))
 }
 
 fn texts_and_partition(mut key: Vec<u8>, texts: &[&str], partition: Partition) -> Vec<u8> {
@@ -272,7 +310,7 @@ mod tests {
         #[test]
         fn packed_batches_are_unpacked(values in proptest::collection::vec(proptest::collection::vec(0u8..4, 0..200), 1..20)) {
             let batch = batch(5, &values);
-            prop_assert_eq!(unpack(&pack(&batch), &stored(&batch, 5)), Ok(batch));
+            prop_assert_eq!(unpack(&pack(&batch, &stored(&batch, 5)), &stored(&batch, 5)), Ok(batch));
         }
 
         /// Whatever is on disk, it is refused or a whole batch, and memory is not taken for lengths that cannot be.
@@ -284,7 +322,7 @@ mod tests {
             bytes in prop_oneof![Just(None), any::<u64>().prop_map(Some)],
         ) {
             let batch = batch(0, &values);
-            let (mut packed, mut stored) = (pack(&batch), stored(&batch, 0));
+            let (mut packed, mut stored) = (pack(&batch, &stored(&batch, 0)), stored(&batch, 0));
             let at = at.index(packed.len());
             packed[at] = byte;
             stored.bytes = bytes.unwrap_or(stored.bytes);
@@ -306,7 +344,7 @@ mod tests {
     #[test]
     fn a_batch_in_the_place_of_another_is_refused() {
         let batch = batch(5, &[b"a".to_vec()]);
-        let wrong = unpack(&pack(&batch), &stored(&batch, 6)).unwrap_err();
+        let wrong = unpack(&pack(&batch, &stored(&batch, 6)), &stored(&batch, 6)).unwrap_err();
         assert_eq!(wrong, "expected 1 records from offset 6, found 1 from 5");
     }
 
@@ -314,6 +352,6 @@ mod tests {
     fn text_is_packed_smaller() {
         let batch =
             batch(0, &vec![b"Failed password for invalid user admin from 192.0.2.1 port 22 ssh2".to_vec(); 1000]);
-        assert!(pack(&batch).len() < batch.bytes() / 3);
+        assert!(pack(&batch, &stored(&batch, 0)).len() < batch.bytes() / 3);
     }
 }

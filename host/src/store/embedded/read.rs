@@ -29,7 +29,7 @@ impl Wanted {
     }
 }
 
-fn place_text(stream: &str, partition: Partition, offset: Offset) -> String {
+pub(super) fn place_text(stream: &str, partition: Partition, offset: Offset) -> String {
     format!("stream {stream}, partition {partition}, offset {offset}")
 }
 
@@ -37,10 +37,12 @@ impl Inner {
     /// Reads batches as long as the reading wants more and there are some.
     pub fn read(&self, wanted: &Wanted, mut reading: Reading) -> Result<Batch, Error> {
         let from = reading.wanted();
-        let Some(first) = self.first_batch(wanted, from)? else {
+        // Compaction may put other batches in the place of these.
+        let snapshot = self.engine.db.snapshot();
+        let Some(first) = self.first_batch(&snapshot, wanted, from)? else {
             return Err(self.gap(wanted, from, "none"));
         };
-        for guard in self.engine.streams.range(batches(wanted.place, first)) {
+        for guard in snapshot.range(&self.engine.streams, batches(wanted.place, first)) {
             let offset = reading.wanted();
             let (key, value) = guard.into_inner().map_err(|error| failed(&wanted.at(offset), error))?;
             let stored = read_key(&key, || wanted.at(offset))?;
@@ -48,7 +50,7 @@ impl Inner {
                 return Err(self.gap(wanted, offset, &format!("one at {}", stored.base)));
             }
             let batch = codec::unpack(&value, &stored).map_err(|what| damaged(&wanted.at(stored.base), &what))?;
-            if !reading.take(stored.base, Cow::Owned(batch)) || reading.wanted() >= wanted.end {
+            if !reading.take(stored.end, Cow::Owned(batch)) || reading.wanted() >= wanted.end {
                 return Ok(reading.finish());
             }
         }
@@ -56,10 +58,10 @@ impl Inner {
     }
 
     /// The base of the batch that holds an offset: of the last one that does not begin behind it.
-    fn first_batch(&self, wanted: &Wanted, from: Offset) -> Result<Option<Offset>, Error> {
+    fn first_batch(&self, snapshot: &fjall::Snapshot, wanted: &Wanted, from: Offset) -> Result<Option<Offset>, Error> {
         let start = codec::batch_key_from(wanted.place, Offset(0));
         let behind = codec::batch_key_from(wanted.place, Offset(from.0.saturating_add(1)));
-        let Some(guard) = self.engine.streams.range(start..behind).next_back() else { return Ok(None) };
+        let Some(guard) = snapshot.range(&self.engine.streams, start..behind).next_back() else { return Ok(None) };
         let key = guard.key().map_err(|error| failed(&wanted.at(from), error))?;
         Ok(Some(read_key(&key, || wanted.at(from))?.base))
     }
@@ -169,13 +171,13 @@ fn table_text(table: &TableId) -> String {
 }
 
 /// The keys of a partition's batches that begin at an offset or behind it.
-fn batches(place: Place, from: Offset) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+pub(super) fn batches(place: Place, from: Offset) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
     let from = Bound::Included(codec::batch_key_from(place, from));
     // No batch begins at the last offset there is, as it would end behind it.
     (from, Bound::Excluded(codec::batch_key_from(place, Offset(u64::MAX))))
 }
 
-fn read_key(key: &[u8], at: impl FnOnce() -> String) -> Result<Stored, Error> {
+pub(super) fn read_key(key: &[u8], at: impl FnOnce() -> String) -> Result<Stored, Error> {
     codec::read_batch_key(key).ok_or_else(|| damaged(&at(), "expected the key of a batch"))
 }
 
@@ -184,7 +186,7 @@ pub(super) fn catalog(engine: &Engine) -> Result<Catalog, Error> {
     let mut catalog = Catalog::default();
     let mut names = std::collections::HashMap::<StreamId, StreamName>::new();
     // Streams come after bounds in the order of keys, so bounds are kept until all streams are known.
-    let mut all_bounds = Vec::new();
+    let (mut all_bounds, mut all_compacted) = (Vec::new(), Vec::new());
     for guard in engine.meta.iter() {
         let (key, value) = guard.into_inner().map_err(|error| failed("the list of streams", error))?;
         let read = match key.first().copied() {
@@ -194,6 +196,7 @@ pub(super) fn catalog(engine: &Engine) -> Result<Catalog, Error> {
                 catalog.streams.insert(spec.name.clone(), Stream::new(id, spec));
             }),
             Some(codec::META_BOUNDS) => codec::read_bounds(&key, &value).map(|found| all_bounds.push(found)),
+            Some(codec::META_COMPACTED) => codec::read_compacted(&key, &value).map(|found| all_compacted.push(found)),
             Some(codec::META_TABLE) => codec::read_table(&key, &value).map(|(table, number)| {
                 catalog.tables.insert(table, number);
             }),
@@ -203,10 +206,14 @@ pub(super) fn catalog(engine: &Engine) -> Result<Catalog, Error> {
             damaged("the list of streams", &format!("expected a stream, bounds or a table, found {key:?}"))
         })?;
     }
+    let name_of = |id: StreamId| {
+        names.get(&id).ok_or_else(|| damaged("the list of streams", &format!("no stream has number {}", id.0)))
+    };
     for ((id, partition), bounds) in all_bounds {
-        let name =
-            names.get(&id).ok_or_else(|| damaged("the list of streams", &format!("no stream has number {}", id.0)))?;
-        catalog.set_bounds(name, partition, bounds);
+        catalog.set_bounds(name_of(id)?, partition, bounds);
+    }
+    for ((id, partition), compacted) in all_compacted {
+        catalog.set_compacted(name_of(id)?, partition, compacted);
     }
     Ok(catalog)
 }

@@ -39,25 +39,33 @@ impl Tail {
         while self.bytes > TAIL_BYTES_MAX && self.drop_oldest() {}
     }
 
-    /// The batches from the one that holds an offset on, until so many bytes are passed at least; none where it is not
-    /// held.
+    /// The batches from the one that holds an offset on, each with its end, until so many bytes are passed at least; none
+    /// where it is not held.
     pub fn read(&self, place: Place, from: Offset, bytes_max: usize) -> Vec<(Offset, Arc<Batch>)> {
         let Some(recent) = self.partitions.get(&place) else { return Vec::new() };
         let first = recent.partition_point(|recent| recent.end <= from);
         let mut batches = Vec::new();
         let mut bytes = 0;
-        for Recent { base, batch, .. } in recent.range(first..) {
+        for Recent { base, end, batch } in recent.range(first..) {
             if batches.is_empty() && *base > from {
                 break;
             }
             // Some of the first one may be passed over, so it counts for nothing: rather one too many than one too few.
             bytes += if batches.is_empty() { 0 } else { batch.bytes() };
-            batches.push((*base, batch.clone()));
+            batches.push((*end, batch.clone()));
             if bytes > bytes_max {
                 break;
             }
         }
         batches
+    }
+
+    /// Lets the batches of a partition go that end before an offset or at it.
+    pub fn forget(&mut self, place: Place, until: Offset) {
+        let Some(recent) = self.partitions.get_mut(&place) else { return };
+        while let Some(gone) = recent.pop_front_if(|recent| recent.end <= until) {
+            self.bytes -= gone.batch.bytes();
+        }
     }
 
     fn drop_oldest(&mut self) -> bool {
@@ -88,7 +96,7 @@ mod tests {
     }
 
     fn bases(tail: &Tail, place: Place, from: u64, bytes_max: usize) -> Vec<u64> {
-        tail.read(place, Offset(from), bytes_max).into_iter().map(|(base, _)| base.0).collect()
+        tail.read(place, Offset(from), bytes_max).into_iter().map(|(end, batch)| end.0 - batch.len() as u64).collect()
     }
 
     #[test]
@@ -122,5 +130,20 @@ mod tests {
         tail.push(A, Offset(4), batch(1, 1));
         assert_eq!(bases(&tail, A, 3, usize::MAX), [0; 0]);
         assert_eq!(bases(&tail, A, 4, usize::MAX), [4]);
+    }
+
+    #[test]
+    fn what_is_forgotten_makes_room() {
+        let mut tail = Tail::default();
+        for base in 0..3 {
+            tail.push(A, Offset(base), batch(1, 1));
+        }
+        let one = tail.bytes / 3;
+        tail.forget(A, Offset(2));
+        tail.forget(B, Offset(2));
+        assert_eq!((bases(&tail, A, 2, usize::MAX), tail.bytes), (vec![2], one));
+        assert_eq!(bases(&tail, A, 0, usize::MAX), [0; 0]);
+        tail.push(A, Offset(3), batch(1, TAIL_BYTES_MAX));
+        assert_eq!((tail.bytes, tail.order.len()), (0, 0));
     }
 }

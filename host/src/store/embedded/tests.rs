@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::record::Record;
+use crate::store::compaction::Compacted;
 use crate::store::memory::MemoryStore;
 use crate::store::suite::{self, ALL, KEEP, P0, append, batch, position_key, spec, state, table, values};
 use crate::store::{Append, Retention};
@@ -106,6 +107,14 @@ impl Store for Forgetful {
     ) -> Result<Vec<Appended>, Error> {
         self.0.trim(now, unread).await
     }
+    async fn compact(
+        &self,
+        new_bytes_min: u64,
+        unread: &(dyn for<'a> Fn(&'a str, Partition) -> Option<Offset> + Sync),
+    ) -> Result<Vec<Appended>, Error> {
+        self.0.flush();
+        self.0.compact(new_bytes_min, unread).await
+    }
 }
 
 /// What may be asked of a store.
@@ -153,7 +162,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-const SMALL: Retention = Retention { age_ms: Some(10), bytes_max: 400 };
+const SMALL: Retention = Retention { age_ms: Some(10), bytes_max: 400, compact: false };
 
 /// Does a step that every store can do, and tells all that it answered.
 async fn answer(store: &dyn Store, step: &Step, now: i64) -> String {
@@ -207,6 +216,51 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(compare(steps))?;
     }
+}
+
+#[tokio::test]
+async fn how_far_a_partition_was_compacted_is_known_when_it_is_opened_again() {
+    let data = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(data.path()).unwrap();
+    store.create_stream(&spec("s", 2, suite::COMPACT)).await.unwrap();
+    for _ in 0..3 {
+        store.commit(&[suite::keyed("s", 1, &[("a", Some("1")), ("b", Some("2"))])], Timestamp(0)).await.unwrap();
+    }
+    assert_eq!(store.compact(1, &|_, _| None).await.unwrap().len(), 1);
+    let before = store.0.catalog().compacted("s", Partition(1));
+    assert_eq!((before.until, before.bytes > 0), (Offset(4), true));
+    drop(store);
+    let store = EmbeddedStore::open(data.path()).unwrap();
+    assert_eq!(store.0.catalog().compacted("s", Partition(1)), before);
+    assert_eq!(store.0.catalog().compacted("s", Partition(0)), Compacted::default());
+    let read = store.read("s", Partition(1), Offset(0), usize::MAX).await.unwrap();
+    assert_eq!(read.iter().map(|record| record.offset.0).collect::<Vec<_>>(), [2, 3, 4, 5]);
+    assert_eq!(store.compact(1, &|_, _| None).await.unwrap(), [], "nothing is new");
+    assert!(store.stream("s").await.unwrap().unwrap().retention.compact);
+}
+
+/// Batches of a megabyte are not gathered in memory: each that is large enough is put back before the next is read.
+#[tokio::test]
+async fn large_partitions_are_compacted_piece_by_piece() {
+    let (store, _data) = fresh().await;
+    store.create_stream(&spec("s", 1, suite::COMPACT)).await.unwrap();
+    let large = "x".repeat(200_000);
+    let key = |n: usize| format!("{}", n % 25);
+    for n in 0..41 {
+        let keys = [key(2 * n), key(2 * n + 1)];
+        let records = keys.each_ref().map(|key| (key.as_str(), Some(large.as_str())));
+        store.commit(&[suite::keyed("s", 0, &records)], Timestamp(n as i64)).await.unwrap();
+    }
+    let bounds = store.compact(1, &|_, _| None).await.unwrap()[0].bounds;
+    assert_eq!((bounds.start, bounds.end), (Offset(0), Offset(82)));
+    let read = store.read("s", P0, Offset(0), usize::MAX).await.unwrap();
+    let offsets: Vec<_> = read.iter().map(|record| record.offset.0).collect();
+    assert_eq!(offsets, (55..82).collect::<Vec<_>>(), "25 keys, and the newest batch");
+    let place = store.0.catalog().place("s", P0).unwrap().0;
+    let stored = store.0.front("s", place, Offset(0), 99, |_| true).unwrap();
+    assert!((6..20).contains(&stored.len()), "{stored:?}");
+    assert_eq!(stored.iter().map(|stored| stored.bytes).sum::<u64>(), bounds.bytes);
+    assert!(stored.windows(2).all(|pair| pair[0].end == pair[1].base && pair[0].at < pair[1].at));
 }
 
 #[tokio::test]
@@ -398,7 +452,7 @@ async fn a_store_that_lost_its_first_or_last_batch_is_not_opened() {
 #[tokio::test]
 async fn a_reader_that_a_trim_overtakes_is_told_so() {
     let (store, _data, _) = three_batches().await;
-    store.create_stream(&spec("s", 1, Retention { age_ms: Some(0), bytes_max: 1 })).await.unwrap();
+    store.create_stream(&spec("s", 1, Retention { age_ms: Some(0), bytes_max: 1, compact: false })).await.unwrap();
     let (place, bounds) = store.0.catalog().place("s", P0).unwrap();
     let wanted = read::Wanted { stream: "s".into(), place, end: bounds.end };
     store.trim(Timestamp(1), &|_, _| Some(Offset(4))).await.unwrap();
@@ -409,14 +463,17 @@ async fn a_reader_that_a_trim_overtakes_is_told_so() {
 #[tokio::test]
 async fn more_batches_are_trimmed_than_go_into_one_write() {
     let (store, data) = fresh().await;
-    store.create_stream(&spec("s", 1, Retention { age_ms: Some(0), bytes_max: u64::MAX })).await.unwrap();
+    store
+        .create_stream(&spec("s", 1, Retention { age_ms: Some(0), bytes_max: u64::MAX, compact: false }))
+        .await
+        .unwrap();
     // As from so many commits, but with one fsync.
     let (place, mut bounds) = store.0.catalog().place("s", P0).unwrap();
     let mut write = store.0.engine.db.batch();
     for _ in 0..2 * write::TRIM_BATCHES_MAX + 1 {
         let mut records = batch(&["a"]);
         let stored = crate::store::log::place(&mut records, &mut bounds, Timestamp(0));
-        write.insert(&store.0.engine.streams, codec::batch_key(place, &stored), codec::pack(&records));
+        write.insert(&store.0.engine.streams, codec::batch_key(place, &stored), codec::pack(&records, &stored));
     }
     store.0.engine.commit(write).unwrap();
     store.0.catalog_mut().set_bounds("s", P0, bounds);

@@ -79,7 +79,7 @@ impl Inner {
         let (place, mut bounds) = self.catalog().place(&stream, partition)?;
         for mut records in records {
             let stored = log::place(&mut records, &mut bounds, now);
-            batch.insert(&self.engine.streams, codec::batch_key(place, &stored), codec::pack(&records));
+            batch.insert(&self.engine.streams, codec::batch_key(place, &stored), codec::pack(&records, &stored));
             learned.batches.push((place, stored.base, records));
         }
         batch.insert(&self.engine.meta, codec::bounds_key(place), codec::bounds_value(&bounds));
@@ -137,8 +137,10 @@ impl Inner {
             batch.insert(&self.engine.meta, codec::stream_key(&spec.name), value);
             self.engine.commit(batch)?;
             let mut stream = Stream::new(id, spec);
-            let bounds = existing.into_iter().flat_map(|existing| existing.bounds);
-            stream.bounds.iter_mut().zip(bounds).for_each(|(new, known)| *new = known);
+            if let Some(existing) = existing {
+                stream.bounds.iter_mut().zip(existing.bounds).for_each(|(new, known)| *new = known);
+                stream.compacted.iter_mut().zip(existing.compacted).for_each(|(new, known)| *new = known);
+            }
             self.catalog_mut().streams.insert(stream.spec.name.clone(), stream);
             Ok(())
         })
@@ -184,7 +186,7 @@ impl Inner {
     }
 
     /// Does something that writes, alone. Where it fails nothing is known of what is on disk, so nothing is done after it.
-    fn write<T>(&self, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    pub fn write<T>(&self, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
         let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.check_works()?;
         work().inspect_err(|error| {
