@@ -22,6 +22,17 @@ pub struct Status {
     pub streams: Vec<StreamStatus>,
     /// How far pipelines are behind the ends of the topics of Kafka that they read: one entry a partition.
     pub lag: Vec<LagStatus>,
+    /// What is taken on disk.
+    pub disk: DiskStatus,
+}
+
+/// What the data takes on disk, in bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskStatus {
+    /// All of it: streams, state, positions, and the journal.
+    pub bytes: u64,
+    /// What pipelines remember, beside what is in the journal alone.
+    pub state_bytes: u64,
 }
 
 /// How far a pipeline is behind the end of a partition of a topic.
@@ -87,7 +98,9 @@ pub struct PartitionStatus {
 impl Status {
     pub(super) async fn of(state: &ApiState) -> Result<Status, Error> {
         let pipeline = |(name, metrics): (&Arc<str>, &Arc<PipelineMetrics>)| PipelineStatus::of(name, metrics);
+        let disk = state.store.disk_use().await?;
         Ok(Status {
+            disk: DiskStatus { bytes: disk.all, state_bytes: disk.state },
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             pipelines: state.pipelines.iter().map(pipeline).collect(),

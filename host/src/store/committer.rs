@@ -32,6 +32,8 @@ pub use self::commit_loop::CommitLoop;
 
 /// What a commit is taken to need beside its records: its place in queues and maps.
 const COMMIT_BYTES: usize = 256;
+/// What a change of keyed state is taken to need beside its bytes: its place in lists, what its names and bytes cost to hold.
+const CHANGE_BYTES: usize = 192;
 /// The unit in which the queue's bytes are counted.
 const BUDGET_UNIT_BYTES: usize = 1024;
 
@@ -99,8 +101,11 @@ impl Commit {
     /// The memory that it holds, as the queue counts it.
     pub fn bytes(&self) -> usize {
         let appends: usize = self.changes.appends.iter().map(|append| append.records.bytes()).sum();
-        let state =
-            self.changes.state.iter().map(|change| change.key.len() + change.value.as_ref().map_or(0, Bytes::len));
+        let state = self
+            .changes
+            .state
+            .iter()
+            .map(|change| CHANGE_BYTES + change.key.len() + change.value.as_ref().map_or(0, Bytes::len));
         let positions = self.changes.positions.iter().map(|(_, position)| position.0.len());
         let staged = self.staged.iter().map(|staged| staged.bytes.len());
         COMMIT_BYTES + appends + state.sum::<usize>() + positions.sum::<usize>() + staged.sum::<usize>()

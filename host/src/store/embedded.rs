@@ -29,7 +29,7 @@ use self::engine::Engine;
 use self::snapshot::EmbeddedSnapshot;
 use self::tail::Tail;
 use super::log::{Reading, check_names, check_start};
-use super::{Appended, Bounds, Changes, Entries, Error, PositionKey, Snapshot, Store, StreamSpec, TableId};
+use super::{Appended, Bounds, Changes, DiskUse, Entries, Error, PositionKey, Snapshot, Store, StreamSpec, TableId};
 use crate::record::{Batch, Offset, Partition, Position, Timestamp};
 
 /// The store in a data directory. Clones are handles to the same one; it is closed when the last is gone.
@@ -185,6 +185,10 @@ impl Store for EmbeddedStore {
             inner.state_scan(&snapshot, &table, number, (&prefix, after.as_deref()), limit, bytes_max)
         };
         self.blocking(scan).await
+    }
+
+    async fn disk_use(&self) -> Result<DiskUse, Error> {
+        self.blocking(|inner| inner.engine.disk_use()).await
     }
 
     async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, Error> {

@@ -16,7 +16,9 @@ use super::compaction::{self, Compacted, KEYS_MAX, Newest, Piece};
 use super::log::{
     Reading, Stored, Trim, adapt, check_names, check_sizes, check_start, merge, no_partition, place, without_front,
 };
-use super::{Appended, Bounds, Changes, Entries, Error, PositionKey, Snapshot, Store, StreamName, StreamSpec, TableId};
+use super::{
+    Appended, Bounds, Changes, DiskUse, Entries, Error, PositionKey, Snapshot, Store, StreamName, StreamSpec, TableId,
+};
 use crate::record::{Batch, Offset, Partition, Position, Timestamp};
 
 /// A handle to the contents of a store in memory.
@@ -278,6 +280,10 @@ impl Store for MemoryStore {
         };
         let all = table.range::<[u8], _>((from, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(prefix));
         Entries::page(all.map(|(key, value)| Ok((key.clone(), value.clone()))), limit, bytes_max)
+    }
+
+    async fn disk_use(&self) -> Result<DiskUse, Error> {
+        Ok(DiskUse::default())
     }
 
     async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, Error> {

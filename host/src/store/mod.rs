@@ -155,6 +155,15 @@ impl Entries {
     }
 }
 
+/// What a store takes on disk, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DiskUse {
+    /// All of it.
+    pub all: u64,
+    /// Keyed state, as far as it is written to files of its own and not in the journal alone.
+    pub state: u64,
+}
+
 /// Everything that one commit changes, all of it or nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Changes {
@@ -340,6 +349,9 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
         bytes_max: usize,
     ) -> Result<Entries, Error>;
+
+    /// What it takes on disk; nothing where it has none.
+    async fn disk_use(&self) -> Result<DiskUse, Error>;
 
     /// What is committed now, whatever is committed from now on.
     async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, Error>;

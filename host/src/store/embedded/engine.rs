@@ -18,7 +18,7 @@ use fjall::{
     CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, LsmError, OwnedWriteBatch,
 };
 
-use crate::store::Error;
+use crate::store::{DiskUse, Error};
 
 /// Memory for blocks and batches read from disk.
 const CACHE_BYTES: u64 = 32 << 20;
@@ -72,6 +72,12 @@ impl Engine {
             })
         };
         open().map_err(|error| failed(&path.display().to_string(), error))
+    }
+
+    /// What the files take.
+    pub fn disk_use(&self) -> Result<DiskUse, Error> {
+        let all = self.db.disk_space().map_err(|error| failed("the files of the store", error))?;
+        Ok(DiskUse { all, state: self.state.disk_space() })
     }
 
     /// Waits while the engine does not keep up with writing memtables out, and fails where it has given up.

@@ -130,7 +130,9 @@ impl Inner {
         let mut bytes = 0;
         for key in keys {
             let found = snapshot.get(&self.engine.state, codec::state_key(number, key));
-            let value = found.map_err(|error| failed(&table_text(table), error))?.map(Bytes::from);
+            // A copy: what the engine gives is a part of a block of 4 KiB, and would keep all of it in memory.
+            let value =
+                found.map_err(|error| failed(&table_text(table), error))?.map(|value| Bytes::copy_from_slice(&value));
             bytes += value.as_ref().map_or(0, Bytes::len);
             values.push(value);
             if bytes > bytes_max {

@@ -91,6 +91,9 @@ impl Store for Forgetful {
     ) -> Result<Entries, Error> {
         self.0.state_scan(table, prefix, after, limit, bytes_max).await
     }
+    async fn disk_use(&self) -> Result<DiskUse, Error> {
+        self.0.disk_use().await
+    }
     async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, Error> {
         self.0.snapshot().await
     }
@@ -216,6 +219,17 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(compare(steps))?;
     }
+}
+
+#[tokio::test]
+async fn what_is_on_disk_is_counted() {
+    let (store, _data) = fresh().await;
+    let before = store.disk_use().await.unwrap();
+    let state = (0..500).map(|n| state(&table("t", 0), &format!("key-{n}"), Some(&"x".repeat(n)))).collect();
+    store.commit(&[Changes { state, ..Changes::default() }], Timestamp(0)).await.unwrap();
+    store.flush();
+    let after = store.disk_use().await.unwrap();
+    assert!(before.state == 0 && after.state > 1_000 && after.all >= before.all + after.state, "{before:?} {after:?}");
 }
 
 #[tokio::test]

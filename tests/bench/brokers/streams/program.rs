@@ -105,7 +105,7 @@ fn pipeline(of: &Streams, servers: &Servers, job: Job, guarantee: Guarantee, top
         }
         Job::Enrich => (
             format!("\n  hosts: {}", kafka(rows)),
-            "{ plugin: enricher, tables: [hosts], config: { lookups: [{ table: hosts, key: key, into: host }] } }",
+            "{ plugin: enricher, tables: [{ name: hosts, partitioned: true }], config: { lookups: [{ table: hosts, key: key, into: host }] } }",
         ),
     };
     format!(
