@@ -29,7 +29,7 @@ use crate::source::kafka::partitions::Scout;
 use crate::source::stream::{Writers, Writing};
 use crate::source::{self, Intake, Listener, Mode, Received, intake};
 use crate::stop::{Stop, stop_signal};
-use crate::store::committer::{CommitLoop, Committer};
+use crate::store::committer::{CommitLoop, Committer, StreamRead};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::{self, DEAD_LETTERS, PositionKey, Store};
 
@@ -124,7 +124,7 @@ impl Appliance {
             config.sources.keys().map(|name| (name.clone(), Arc::new(Received::default()))).collect();
         let listeners = open_listeners(&config, mode, &clock, &*store, &received).await?;
         let reads: Vec<_> = config.pipelines.iter().flat_map(|(name, of)| stream_inputs(&config, name, of)).collect();
-        reads.iter().for_each(|key| committer.add_reader(key.clone()));
+        readers(&config, &*store).await?.into_iter().for_each(|read| committer.add_reader(read));
         let pipelines = config.pipelines.keys().map(|name| (name.clone(), Arc::default())).collect();
         let lags = Arc::<Lags>::default();
         let (of_store, of_committer) = (store.clone(), committer.clone());
@@ -329,45 +329,73 @@ impl Parts {
     }
 
     fn spec(&self, name: &Arc<str>, pipeline: &config::Pipeline, partition: Partition, layout: &Layout) -> TaskSpec {
-        let config = &self.wires.config;
-        let has = |input: &Arc<str>| match layout.get(input) {
-            Some(topics) => supervise::has(topics, partition),
-            None => partition.0 < input_partitions(config, input),
-        };
-        let streams = (0..).zip(&pipeline.from).filter(|(_, input)| has(input));
-        let mut inputs: Vec<_> =
-            streams.map(|(number, input)| TaskInput::of(number, input.clone(), partition)).collect();
-        for (place, step) in pipeline.steps.iter().enumerate() {
-            for (number, table) in (pipeline.from.len() as u32..).zip(&step.tables) {
-                let is_global = !table.is_partitioned;
-                let input = |partition| TaskInput {
-                    table: Some(TableInput { step: place, step_name: step.name.clone(), is_global }),
-                    ..TaskInput::of(number, table.name.clone(), partition)
-                };
-                if is_global {
-                    inputs.extend((0..input_partitions(config, &table.name)).map(Partition).map(input));
-                } else if has(&table.name) {
-                    inputs.push(input(partition));
-                }
+        let spec = spec(&self.wires.config, self.mode, (name, pipeline), partition, layout);
+        let is_stream = |input: &str| self.wires.config.streams.contains_key(input);
+        // How many tasks there are may be known only now.
+        spec.reads(is_stream).for_each(|read| self.committer.add_reader(read));
+        spec
+    }
+}
+
+/// Who reads the embedded streams: all tasks, and of pipelines whose tasks only a cluster can count those that ever committed.
+async fn readers(config: &Config, store: &dyn Store) -> Result<Vec<StreamRead>, Error> {
+    let positions = store.positions().await?;
+    let mut readers = Vec::new();
+    for (name, pipeline) in &config.pipelines {
+        let committed = positions.iter().filter(|(key, _)| key.owner == *name).map(|(key, _)| key.partition.0 + 1);
+        let tasks = partitions(config, pipeline, &Layout::new()).max(committed.max().unwrap_or(0));
+        for partition in (0..tasks).map(Partition) {
+            let spec = spec(config, Mode::Follow, (name, pipeline), partition, &Layout::new());
+            readers.extend(spec.reads(|input| config.streams.contains_key(input)));
+        }
+    }
+    Ok(readers)
+}
+
+/// What a task is. `layout` holds the topics of its inputs, where there are some.
+fn spec(
+    config: &Config,
+    mode: Mode,
+    (name, pipeline): (&Arc<str>, &config::Pipeline),
+    partition: Partition,
+    layout: &Layout,
+) -> TaskSpec {
+    let has = |input: &Arc<str>| match layout.get(input) {
+        Some(topics) => supervise::has(topics, partition),
+        None => partition.0 < input_partitions(config, input),
+    };
+    let streams = (0..).zip(&pipeline.from).filter(|(_, input)| has(input));
+    let mut inputs: Vec<_> = streams.map(|(number, input)| TaskInput::of(number, input.clone(), partition)).collect();
+    for (place, step) in pipeline.steps.iter().enumerate() {
+        for (number, table) in (pipeline.from.len() as u32..).zip(&step.tables) {
+            let is_global = !table.is_partitioned;
+            let input = |partition| TaskInput {
+                table: Some(TableInput { step: place, step_name: step.name.clone(), is_global }),
+                ..TaskInput::of(number, table.name.clone(), partition)
+            };
+            if is_global {
+                inputs.extend((0..input_partitions(config, &table.name)).map(Partition).map(input));
+            } else if has(&table.name) {
+                inputs.push(input(partition));
             }
         }
-        let routes = std::iter::once(&pipeline.to).chain(pipeline.ports.values());
-        let destination = |name: &Arc<str>| match config.streams.get(name) {
-            Some(stream) => Destination::Stream(StreamTarget {
-                name: name.clone(),
-                partitions: stream.partitions,
-                key: config.stream_keys.get(name).cloned(),
-            }),
-            None => Destination::Sink(name.clone()),
-        };
-        TaskSpec {
-            pipeline: name.clone(),
-            partition,
-            inputs,
-            routes: routes.map(|to| to.iter().map(destination).collect()).collect(),
-            bytes_in_flight_max: budget::of(config, pipeline).records,
-            mode: self.mode,
-        }
+    }
+    let routes = std::iter::once(&pipeline.to).chain(pipeline.ports.values());
+    let destination = |name: &Arc<str>| match config.streams.get(name) {
+        Some(stream) => Destination::Stream(StreamTarget {
+            name: name.clone(),
+            partitions: stream.partitions,
+            key: config.stream_keys.get(name).cloned(),
+        }),
+        None => Destination::Sink(name.clone()),
+    };
+    TaskSpec {
+        pipeline: name.clone(),
+        partition,
+        inputs,
+        routes: routes.map(|to| to.iter().map(destination).collect()).collect(),
+        bytes_in_flight_max: budget::of(config, pipeline).records,
+        mode,
     }
 }
 
@@ -455,13 +483,12 @@ fn flatten(ended: Result<Result<(), Error>, tokio::task::JoinError>) -> Result<(
     ended.unwrap_or_else(|defect| Err(Error::Defect(defect.to_string())))
 }
 
-/// Compacts streams now and then. What fails the store is told by the commits.
+/// Compacts streams now and then. Where the store has failed the commits fail as well, and end the appliance.
 async fn compact(committer: Committer) {
     loop {
         tokio::time::sleep(COMPACT_EVERY).await;
         if let Err(error) = committer.compact().await {
-            tracing::warn!("no more streams are compacted: {error}");
-            return;
+            tracing::warn!("streams could not be compacted: {error}");
         }
     }
 }
@@ -471,5 +498,64 @@ fn commit_failure(ended: Result<Result<(), store::Error>, tokio::task::JoinError
         Ok(Ok(())) => Error::Defect("the committer ended before the tasks".into()),
         Ok(Err(error)) => Error::Store(error),
         Err(defect) => Error::Defect(defect.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Overrides;
+    use crate::record::Position;
+    use crate::store::memory::MemoryStore;
+    use crate::store::{Changes, StreamSpec};
+
+    const PIPELINES: &str = "
+version: 1
+sources:
+  lines: { type: file, path: in }
+  topic: { type: kafka, brokers: ['127.0.0.1:1'], topics: [t] }
+pipelines:
+  load: { from: lines, to: hosts }
+  fan: { from: lines, to: in }
+  enrich: { from: in, steps: [ { plugin: enricher, tables: [hosts] } ], to: out }
+  beside: { from: in, steps: [ { plugin: enricher, tables: [ { name: hosts, partitioned: true } ] } ], to: out }
+  far: { from: topic, steps: [ { plugin: enricher, tables: [hosts] } ], to: out }
+streams: { hosts: { partitions: 2 }, in: { partitions: 2 } }
+sinks: { out: { type: stdout } }
+";
+
+    /// Retention and compaction wait for every reader, those of tables too, and those whose tasks a cluster is to count.
+    #[tokio::test]
+    async fn all_who_read_a_stream_are_known() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("weir.yaml");
+        std::fs::write(&file, PIPELINES).unwrap();
+        let config = config::load(&file, &Overrides::default()).unwrap().config;
+        let store = MemoryStore::new();
+        for spec in config.streams.values() {
+            store.create_stream(&StreamSpec { ..spec.clone() }).await.unwrap();
+        }
+        let committed = PositionKey { owner: "far".into(), input: "hosts@enricher/0".into(), partition: Partition(1) };
+        let changes = Changes { positions: vec![(committed, Position(vec![0; 8]))], ..Changes::default() };
+        store.commit(&[changes], crate::record::Timestamp(0)).await.unwrap();
+        let shown: BTreeSet<String> = readers(&config, &store)
+            .await
+            .unwrap()
+            .iter()
+            .map(|StreamRead { position, stream, partition }| format!("{position} reads {stream} {partition}"))
+            .collect();
+        let mut expected = BTreeSet::new();
+        for task in 0..2 {
+            for table in 0..2 {
+                for pipeline in ["enrich", "far"] {
+                    expected.insert(format!("{pipeline}/hosts@enricher/{table}/{task} reads hosts {table}"));
+                }
+            }
+            expected.insert(format!("beside/hosts@enricher/{task} reads hosts {task}"));
+            for pipeline in ["enrich", "beside"] {
+                expected.insert(format!("{pipeline}/in/{task} reads in {task}"));
+            }
+        }
+        assert_eq!(shown, expected);
     }
 }

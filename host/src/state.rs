@@ -200,6 +200,11 @@ impl Tables {
         Tables { store: Some(store), tables, allowed, chunk: 1, kept_bytes_max, ..Tables::default() }
     }
 
+    /// The bytes that its entries take here: those that are not committed, and some of the others.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Begins a call that may write this many bytes.
     pub fn allow(&mut self, bytes: usize) {
         self.allowed = (bytes, bytes);

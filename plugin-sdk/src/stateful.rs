@@ -185,7 +185,10 @@ impl<T: Stateful> Slot<T> {
             if let Some(watermark) = watermark {
                 fire(plugin, state, Clock::EventTime, watermark, Cause::EventTime, out, &mut allowed);
             }
-            fire(plugin, state, Clock::ClockTime, clock, |_| Cause::ClockTime, out, &mut allowed);
+            // At the lowest number the clock shows no time: timers of it may be set for that very number.
+            if clock > i64::MIN {
+                fire(plugin, state, Clock::ClockTime, clock, |_| Cause::ClockTime, out, &mut allowed);
+            }
         });
         let (origin, fired, records) = match going {
             Going::Replaced(origin, fired, records) => (origin, fired, records),

@@ -6,6 +6,7 @@ use crate::config::StreamKey;
 use crate::record::Partition;
 use crate::source::Mode;
 use crate::state::Home;
+use crate::store::committer::StreamRead;
 use crate::store::{PositionKey, Store, StreamName};
 
 /// Where records go.
@@ -115,6 +116,16 @@ impl TaskSpec {
     /// Where the position of an input is kept.
     pub fn position_key(&self, input: &TaskInput) -> PositionKey {
         PositionKey { owner: self.pipeline.clone(), input: input.key(), partition: self.partition }
+    }
+
+    /// Its inputs that are partitions of embedded streams, tables among them; `is_stream` says which names are streams.
+    pub fn reads<'a>(&'a self, is_stream: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = StreamRead> + 'a {
+        let read = |input: &TaskInput| StreamRead {
+            position: self.position_key(input),
+            stream: input.name.clone(),
+            partition: input.partition,
+        };
+        self.inputs.iter().filter(move |input| is_stream(&input.name)).map(read)
     }
 
     pub(super) fn input_name(&self, input: usize) -> Arc<str> {

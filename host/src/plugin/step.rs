@@ -22,6 +22,9 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// How often a plugin is called for the passing of time up to one watermark before it is taken never to end.
 const ADVANCES_MAX: u32 = 100_000;
 
+/// The bytes that may come of one batch, however many calls it takes: what is answered with, and what is written to tables.
+const BATCH_BYTES_MAX: usize = 1 << 30;
+
 /// Why a step cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -128,12 +131,21 @@ impl Step {
             if !self.is_due(watermark) {
                 return Ok(all);
             }
+            self.check_bytes(all.records.bytes())?;
             all.append(self.advance_once(watermark, clock).await?);
         }
         let watermark = watermark.map_or_else(|| "none".into(), |watermark| watermark.0.to_string());
         let endless =
             format!("it was called {ADVANCES_MAX} times at the watermark {watermark}, and asks to be called again");
         Err(StartError::Failed(Failure::Answer(endless)).into())
+    }
+
+    /// Whether there is room for more to come of a batch of which so many bytes have come.
+    fn check_bytes(&self, answered: usize) -> Result<(), Error> {
+        if answered + self.tables.bytes() <= BATCH_BYTES_MAX {
+            return Ok(());
+        }
+        Err(StartError::Failed(Failure::Output { limit_bytes: BATCH_BYTES_MAX }).into())
     }
 
     /// Whether it wants to be called at this watermark, or wanted before.
@@ -177,6 +189,7 @@ impl Step {
         let mut answer = Some(first);
         let mut is_first_failure = true;
         while let Some(range) = search.next_try() {
+            self.check_bytes(parts.iter().map(Part::bytes).sum())?;
             let answered = match answer.take() {
                 Some(first) => first,
                 None => {
@@ -348,6 +361,13 @@ fn combine(given: Given<'_>, parts: Vec<Part>) -> Outcome {
 }
 
 impl Part {
+    fn bytes(&self) -> usize {
+        match &self.outcome.answer {
+            Answer::Replaced { records, .. } => records.bytes(),
+            Answer::Unchanged | Answer::Select(_) => 0,
+        }
+    }
+
     fn place(&self, index: u32) -> u32 {
         self.places.get(index as usize).copied().unwrap_or(index)
     }

@@ -29,6 +29,7 @@ use crate::clock::Clock;
 use crate::record::{Partition, Position};
 
 pub use self::commit_loop::CommitLoop;
+pub use self::readers::StreamRead;
 
 /// What a commit is taken to need beside its records: its place in queues and maps.
 const COMMIT_BYTES: usize = 256;
@@ -265,11 +266,10 @@ impl Committer {
         Ok(())
     }
 
-    /// Makes a pipeline known as a reader of an embedded stream's partition: its position key, with the stream as the
-    /// input. From now on nothing goes that lies behind the position that it last committed; where it has not committed
-    /// any, nothing at all. Adding it again changes nothing.
-    pub fn add_reader(&self, key: PositionKey) {
-        self.shared.readers().add(key);
+    /// Makes a reader of an embedded stream's partition known. From now on nothing goes that lies behind the position that it
+    /// last committed; where it has not committed any, nothing at all. Adding it again changes nothing.
+    pub fn add_reader(&self, read: StreamRead) {
+        self.shared.readers().add(read);
     }
 
     /// Forgets a reader: what it has not read may go.

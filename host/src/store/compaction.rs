@@ -22,9 +22,11 @@ pub(super) struct Compacted {
     pub bytes: u64,
 }
 
-/// Whether a partition is worth a pass: `new` bytes since the last one are as many as it left, and enough at all.
-pub(super) fn is_worth_it(compacted: &Compacted, new: u64, new_min: u64) -> bool {
-    new >= new_min.max(1) && new >= compacted.bytes
+/// Whether a partition is worth a pass: `new` bytes since the last one are enough at all, and as many as it left, or half of
+/// the room that it left, so that what is replaced goes before retention takes the oldest.
+pub(super) fn is_worth_it(compacted: &Compacted, new: u64, new_min: u64, retention: &Retention) -> bool {
+    let room = retention.bytes_max.saturating_sub(compacted.bytes);
+    new >= new_min.max(1) && new >= compacted.bytes.min(room / 2)
 }
 
 /// Where a pass may go up to: what some reader has not read stays as it is, and so does a partition that does not compact.
@@ -95,6 +97,11 @@ impl Piece {
         self.is_changed |= stay.len() < batch.len();
         self.records.append(&batch.select(&stay));
         self.old.push(stored);
+    }
+
+    /// Whether one more stored batch can become a part of it: what a stored batch spans is counted with 32 bits.
+    pub fn has_room_for(&self, stored: &Stored) -> bool {
+        self.old.first().is_none_or(|first| stored.end.0 - first.base.0 <= u64::from(u32::MAX))
     }
 
     /// Whether it is large enough to be stored.

@@ -43,6 +43,8 @@ struct Inner {
     tail: Mutex<Tail>,
     /// Held by whoever writes: commits, trims and new streams come one after the other.
     writing: Mutex<()>,
+    /// Held by whoever compacts.
+    compacting: Mutex<()>,
     /// Why everything is refused: a write failed.
     failed: OnceLock<String>,
     directory: Directory,
@@ -62,6 +64,7 @@ impl EmbeddedStore {
             catalog: RwLock::new(catalog),
             tail: Mutex::default(),
             writing: Mutex::default(),
+            compacting: Mutex::default(),
             failed: OnceLock::new(),
             directory,
         })))
@@ -230,6 +233,12 @@ impl Store for EmbeddedStore {
         if targets.is_empty() {
             return Ok(Vec::new());
         }
-        self.blocking(move |inner| inner.compact(&targets, new_bytes_min)).await
+        // Where nobody waits for it any more, it ends before its time.
+        let wanted = Arc::new(());
+        let is_wanted = Arc::downgrade(&wanted);
+        let compact = move |inner: &Inner| inner.compact(&targets, new_bytes_min, &|| is_wanted.strong_count() > 0);
+        let compacted = self.blocking(compact).await;
+        drop(wanted);
+        compacted
     }
 }

@@ -17,7 +17,8 @@ use super::log::{
     Reading, Stored, Trim, adapt, check_names, check_sizes, check_start, merge, no_partition, place, without_front,
 };
 use super::{
-    Appended, Bounds, Changes, DiskUse, Entries, Error, PositionKey, Snapshot, Store, StreamName, StreamSpec, TableId,
+    Appended, Bounds, Changes, DiskUse, Entries, Error, PositionKey, Retention, Snapshot, Store, StreamName,
+    StreamSpec, TableId,
 };
 use crate::record::{Batch, Offset, Partition, Position, Timestamp};
 
@@ -177,11 +178,11 @@ impl Log {
         self.bounds.start != before
     }
 
-    fn compact(&mut self, limit: Offset, new_bytes_min: u64) -> bool {
+    fn compact(&mut self, limit: Offset, new_bytes_min: u64, retention: &Retention) -> bool {
         let is_within = |stored: &Stored| stored.end <= limit && stored.end < self.bounds.end;
         let new = || self.batches.iter().filter(|(stored, _)| stored.base >= self.compacted.until && is_within(stored));
         let new_bytes = new().map(|(stored, _)| stored.bytes).sum();
-        if !compaction::is_worth_it(&self.compacted, new_bytes, new_bytes_min) {
+        if !compaction::is_worth_it(&self.compacted, new_bytes, new_bytes_min, retention) {
             return false;
         }
         let (mut newest, mut until) = (Newest::default(), self.compacted.until);
@@ -344,7 +345,7 @@ impl Store for MemoryStore {
         for (name, stream) in &mut contents.streams {
             for (partition, log) in (0..).map(Partition).zip(&mut stream.partitions) {
                 let limit = compaction::limit(&stream.spec.retention, &log.bounds, unread(name, partition));
-                if limit.is_some_and(|limit| log.compact(limit, new_bytes_min)) {
+                if limit.is_some_and(|limit| log.compact(limit, new_bytes_min, &stream.spec.retention)) {
                     compacted.push(Appended { stream: name.clone(), partition, bounds: log.bounds });
                 }
             }

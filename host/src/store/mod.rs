@@ -57,7 +57,7 @@ pub struct Retention {
     /// reached them is full; one that holds nothing never is.
     pub bytes_max: u64,
     /// Whether of the records with one key only the newest is kept, once every pipeline of the running appliance that reads the
-    /// stream has committed past them: see [`Store::compact`].
+    /// stream has committed past them: see [`Store::compact`]. What then lies in one batch is as old as the newest of it.
     pub compact: bool,
 }
 

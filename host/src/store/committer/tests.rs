@@ -326,6 +326,11 @@ async fn a_watch_begins_with_what_is_there_and_tells_of_commits() {
     assert!(matches!(rig.committer.watch("t", P0).await, Err(Error::NoPartition { .. })));
 }
 
+/// A reader whose input is the stream.
+fn reads(position: PositionKey) -> StreamRead {
+    StreamRead { stream: position.input.clone(), partition: position.partition, position }
+}
+
 /// Three batches of one record fill a partition.
 fn three() -> Retention {
     Retention { age_ms: None, bytes_max: 3 * suite::batch(&["a"]).encode().len() as u64, compact: false }
@@ -335,8 +340,8 @@ fn three() -> Retention {
 async fn writers_wait_until_the_slowest_reader_has_committed() {
     let mut rig = Rig::new(three()).await;
     let (slow, fast) = (position_key("slow", "s", 0), position_key("fast", "s", 0));
-    rig.committer.add_reader(slow.clone());
-    rig.committer.add_reader(fast.clone());
+    rig.committer.add_reader(reads(slow.clone()));
+    rig.committer.add_reader(reads(fast.clone()));
     rig.start();
     for _ in 0..3 {
         rig.committer.room("s", P0).await.unwrap();
@@ -362,7 +367,7 @@ async fn what_readers_have_committed_past_is_compacted_and_makes_room() {
     let limits = CommitLimits { trim_every: NO_TIMER, compact_bytes_min: 1, ..CommitLimits::default() };
     let mut rig = Rig::with(Retention { bytes_max: 5 * one, ..suite::COMPACT }, limits).await;
     let reader = position_key("reader", "s", 0);
-    rig.committer.add_reader(reader.clone());
+    rig.committer.add_reader(reads(reader.clone()));
     rig.start();
     for _ in 0..4 {
         rig.commit(keyed()).await.unwrap();
@@ -393,7 +398,7 @@ async fn a_partition_full_of_read_records_is_trimmed_for_a_writer_at_once() {
 async fn writers_go_on_when_the_reader_they_wait_for_is_gone() {
     let rig = Rig::started(three()).await;
     let reader = position_key("reader", "s", 0);
-    rig.committer.add_reader(reader.clone());
+    rig.committer.add_reader(reads(reader.clone()));
     for _ in 0..3 {
         rig.commit(record("a")).await.unwrap();
     }
@@ -407,7 +412,7 @@ async fn writers_go_on_when_the_reader_they_wait_for_is_gone() {
 async fn a_larger_retention_lets_writers_go_on() {
     let limits = CommitLimits { trim_every: Duration::from_secs(5), ..CommitLimits::default() };
     let mut rig = Rig::with(three(), limits).await;
-    rig.committer.add_reader(position_key("reader", "s", 0));
+    rig.committer.add_reader(reads(position_key("reader", "s", 0)));
     rig.start();
     for _ in 0..3 {
         rig.commit(record("a")).await.unwrap();
@@ -429,8 +434,8 @@ async fn the_timer_trims_up_to_the_position_of_a_reader_from_before_a_restart() 
     rig.store.commit(&group[..2], Timestamp(0)).await.unwrap();
     rig.store.commit(&[append("s", 0, &["b"])], Timestamp(0)).await.unwrap();
     rig.store.commit(&[append("s", 0, &["c"]), group[2].clone()], Timestamp(0)).await.unwrap();
-    rig.committer.add_reader(known);
-    rig.committer.add_reader(new);
+    rig.committer.add_reader(reads(known));
+    rig.committer.add_reader(reads(new));
     let mut watch = rig.committer.watch("s", P0).await.unwrap();
     rig.start();
     watch.wait_for(|bounds| bounds.start == Offset(2)).await.unwrap();

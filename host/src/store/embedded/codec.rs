@@ -1,4 +1,4 @@
-//! What keys and values look like on disk. All changes here need a new format version.
+//! What keys and values look like on disk. All changes here need a new format version, from the first release on.
 //!
 //! | keyspace | key | value |
 //! |---|---|---|

@@ -13,26 +13,42 @@ use crate::store::{Appended, Bounds, Error, StreamName};
 pub(super) type Target = (StreamName, Partition, Offset);
 
 impl Inner {
-    /// Compacts the partitions for which it is worth it.
-    pub fn compact(&self, targets: &[Target], new_bytes_min: u64) -> Result<Vec<Appended>, Error> {
+    /// Compacts the partitions for which it is worth it, as long as it is wanted. What is damaged is told, and left as it is.
+    pub fn compact(
+        &self,
+        targets: &[Target],
+        new_bytes_min: u64,
+        is_wanted: &dyn Fn() -> bool,
+    ) -> Result<Vec<Appended>, Error> {
+        // Two passes over one partition would both put something in the place of the same batches.
+        let Ok(_alone) = self.compacting.try_lock() else { return Ok(Vec::new()) };
         let mut changed = Vec::new();
         for (stream, partition, limit) in targets {
             let mut last = None;
-            while let Some(bounds) = self.compact_once(stream, *partition, *limit, new_bytes_min)? {
-                last = Some(bounds);
+            loop {
+                match self.compact_once(stream, *partition, *limit, new_bytes_min, is_wanted) {
+                    Ok(Some(bounds)) => last = Some(bounds),
+                    Ok(None) => break,
+                    Err(error) if error.is_fatal() => return Err(error),
+                    Err(error) => {
+                        tracing::warn!(%stream, %partition, "it cannot be compacted: {error}");
+                        break;
+                    }
+                }
             }
             changed.extend(last.map(|bounds| Appended { stream: stream.clone(), partition: *partition, bounds }));
         }
         Ok(changed)
     }
 
-    /// One pass. `None`: it is not worth one.
+    /// One pass. `None`: it is not worth one, or it was given up.
     fn compact_once(
         &self,
         stream: &str,
         partition: Partition,
         limit: Offset,
         new_bytes_min: u64,
+        is_wanted: &dyn Fn() -> bool,
     ) -> Result<Option<Bounds>, Error> {
         let (place, bounds) = self.catalog().place(stream, partition)?;
         let before = self.catalog().compacted(stream, partition);
@@ -41,12 +57,16 @@ impl Inner {
         let scan = Scan { inner: self, stream, place, snapshot: self.engine.db.snapshot() };
         let new = scan.keys(before.until)?.take_while(|stored| stored.as_ref().is_ok_and(is_within));
         let new = new.map(|stored| stored.map(|stored| stored.bytes)).sum::<Result<u64, Error>>()?;
-        if !is_worth_it(&before, new, new_bytes_min) {
+        let retention = self.catalog().streams.get(stream).map(|stream| stream.spec.retention);
+        if !is_wanted() || !retention.is_some_and(|retention| is_worth_it(&before, new, new_bytes_min, &retention)) {
             return Ok(None);
         }
         let (mut newest, mut until) = (Newest::default(), before.until);
         for found in scan.batches(before.until)? {
             let (stored, batch) = found?;
+            if !is_wanted() {
+                return Ok(None);
+            }
             if !is_within(&stored) || newest.is_full(KEYS_MAX) {
                 break;
             }
@@ -58,6 +78,13 @@ impl Inner {
             let (stored, batch) = found?;
             if stored.base >= until {
                 break;
+            }
+            if !is_wanted() {
+                return Ok(None);
+            }
+            if !piece.has_room_for(&stored) {
+                let Some(taken) = self.put(stream, place, &std::mem::take(&mut piece))? else { return Ok(None) };
+                bytes += taken;
             }
             piece.take(stored, &batch, &newest);
             if piece.is_whole() {

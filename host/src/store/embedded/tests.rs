@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::record::Record;
 use crate::store::compaction::Compacted;
+use crate::store::log::Stored;
 use crate::store::memory::MemoryStore;
 use crate::store::suite::{self, ALL, KEEP, P0, append, batch, position_key, spec, state, table, values};
 use crate::store::{Append, Retention};
@@ -251,6 +252,38 @@ async fn how_far_a_partition_was_compacted_is_known_when_it_is_opened_again() {
     assert_eq!(read.iter().map(|record| record.offset.0).collect::<Vec<_>>(), [2, 3, 4, 5]);
     assert_eq!(store.compact(1, &|_, _| None).await.unwrap(), [], "nothing is new");
     assert!(store.stream("s").await.unwrap().unwrap().retention.compact);
+}
+
+#[test]
+fn a_piece_spans_no_more_than_can_be_counted() {
+    use crate::store::compaction::{Newest, Piece};
+    let stored = |base: u64, end: u64| Stored { base: Offset(base), end: Offset(end), bytes: 8, at: Timestamp(0) };
+    let mut piece = Piece::default();
+    assert!(piece.has_room_for(&stored(5, 6)));
+    piece.take(stored(5, 6), &Batch::default(), &Newest::default());
+    let last = 5 + u64::from(u32::MAX);
+    assert!(piece.has_room_for(&stored(last - 1, last)) && !piece.has_room_for(&stored(last, last + 1)));
+}
+
+#[tokio::test]
+async fn compaction_goes_on_beside_what_is_damaged_and_ends_where_nobody_waits_for_it() {
+    let (store, _data) = fresh().await;
+    for stream in ["a", "b"] {
+        store.create_stream(&spec(stream, 1, suite::COMPACT)).await.unwrap();
+        for _ in 0..3 {
+            store.commit(&[suite::keyed(stream, 0, &[("k", Some("v"))])], Timestamp(0)).await.unwrap();
+        }
+    }
+    let targets: Vec<_> = store.0.catalog().compactions(&|_, _| None);
+    assert_eq!(store.0.compact(&targets, 1, &|| false).unwrap(), []);
+    let place = store.0.catalog().place("a", P0).unwrap().0;
+    let first = store.0.front("a", place, Offset(0), 1, |_| true).unwrap()[0];
+    store.0.engine.streams.insert(codec::batch_key(place, &first), b"?").unwrap();
+    let compacted = store.compact(1, &|_, _| None).await.unwrap();
+    assert_eq!(compacted.iter().map(|appended| &*appended.stream).collect::<Vec<_>>(), ["b"]);
+    let busy = store.0.compacting.lock().unwrap();
+    assert_eq!(store.0.compact(&targets, 1, &|| true).unwrap(), [], "one at a time");
+    drop(busy);
 }
 
 /// Batches of a megabyte are not gathered in memory: each that is large enough is put back before the next is read.
