@@ -20,8 +20,8 @@ use crate::store::StateChange;
 
 /// Chunks that a reader may have ready. What bounds memory is the budget in bytes; this bounds the queue's length.
 const CHUNKS_AHEAD_MAX: usize = 64;
-/// How long an input that holds nothing may keep the others waiting, where the task follows its inputs. It is what a
-/// record may come too late by and still be merged in order.
+/// How long an input that holds nothing may keep a record of another waiting, where the task follows its inputs: from when the
+/// record was read, and the input was emptied. It is what a record may come too late by and still be merged in order.
 const MERGE_WAIT: Duration = Duration::from_millis(100);
 /// The unit in which the budget is counted, so that budgets past 4 GiB fit a semaphore's 32-bit permits.
 const BUDGET_UNIT: usize = 1024;
@@ -60,12 +60,13 @@ pub struct Inputs {
     mode: Mode,
     /// Whether to merge record by record.
     is_exact: bool,
-    waiting_since: Option<Instant>,
 }
 
 struct Input {
     chunks: mpsc::Receiver<Result<ReadAhead, Error>>,
     head: Option<Head>,
+    /// When its last chunk was given out whole.
+    empty_since: Instant,
     ended: bool,
     ahead: Ahead,
     is_first: bool,
@@ -81,12 +82,15 @@ struct ReadAhead {
     budget: OwnedSemaphorePermit,
     /// Whether the reader has given with it all that there was when it was opened.
     is_caught_up: bool,
+    /// When it was read.
+    read_at: Instant,
 }
 
 /// A chunk, of which some records may have been given out.
 struct Head {
     chunk: Chunk,
     budget: Arc<OwnedSemaphorePermit>,
+    read_at: Instant,
     taken: usize,
 }
 
@@ -97,7 +101,7 @@ impl Inputs {
         let share = bytes_max / opened.len().max(1);
         let inputs: Vec<_> = opened.into_iter().map(|opened| Input::start(opened, share, mode)).collect();
         let is_exact = is_exact && inputs.iter().filter(|input| !input.is_first).count() > 1;
-        Inputs { inputs, mode, is_exact, waiting_since: None }
+        Inputs { inputs, mode, is_exact }
     }
 
     /// The next records: of the heads of all inputs those with the lowest timestamp. `None`: all inputs have ended.
@@ -114,7 +118,6 @@ impl Inputs {
             }
             let lacking = self.inputs.iter().any(|input| !input.is_first && input.head.is_none() && !input.ended);
             if !lacking || !self.must_wait().await? {
-                self.waiting_since = None;
                 return Ok(self.take_lowest());
             }
         }
@@ -129,12 +132,14 @@ impl Inputs {
 
     /// Waits for the heads that are lacking. Returns whether to look again.
     async fn must_wait(&mut self) -> Result<bool, (usize, Error)> {
-        let have_one = self.inputs.iter().any(|input| input.head.is_some());
-        if !have_one || self.mode == Mode::Drain {
+        let next = self.in_order().first().and_then(|(_, at)| self.inputs.get(*at)?.head.as_ref());
+        let Some(read_at) = next.map(|head| head.read_at).filter(|_| self.mode == Mode::Follow) else {
             poll_fn(|cx| self.poll_lacking(cx)).await?;
             return Ok(true);
-        }
-        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        };
+        // What was read ahead has waited while it lay there. An input that was emptied just now may have more in a moment.
+        let lacking = self.inputs.iter().filter(|input| !input.is_first && input.head.is_none() && !input.ended);
+        let since = lacking.map(|input| input.empty_since).fold(read_at, Instant::max);
         match tokio::time::timeout_at(since + MERGE_WAIT, poll_fn(|cx| self.poll_lacking(cx))).await {
             Ok(result) => result.map(|()| true),
             Err(_) => Ok(false),
@@ -167,10 +172,16 @@ impl Inputs {
         if progress { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    fn take_lowest(&mut self) -> Option<Incoming> {
+    /// The inputs that have something, by the timestamps of what comes next.
+    fn in_order(&self) -> Vec<(Timestamp, usize)> {
         let mut heads: Vec<_> =
             self.inputs.iter().enumerate().filter_map(|(at, input)| Some((input.next_timestamp()?, at))).collect();
         heads.sort_unstable();
+        heads
+    }
+
+    fn take_lowest(&mut self) -> Option<Incoming> {
+        let heads = self.in_order();
         let (_, at) = *heads.first()?;
         let until = heads.get(1).copied().filter(|_| self.is_exact);
         self.take(at, |timestamp| until.is_none_or(|until| (timestamp, at) < until))
@@ -191,7 +202,8 @@ impl Input {
         let is_caught_up = mode == Mode::Follow && reader.is_caught_up();
         let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD_MAX);
         let reading = tokio::spawn(read_ahead(reader, bytes_max, mode, sender));
-        Input { chunks, head: None, ended: false, ahead, is_first, is_caught_up, on_commit, reading }
+        let empty_since = Instant::now();
+        Input { chunks, head: None, empty_since, ended: false, ahead, is_first, is_caught_up, on_commit, reading }
     }
 
     /// Whether the others have to wait for it.
@@ -201,10 +213,10 @@ impl Input {
 
     /// Takes the next chunk, without those of its records that were taken before.
     fn set_head(&mut self, read: ReadAhead) {
-        let ReadAhead { chunk, budget, is_caught_up } = read;
+        let ReadAhead { chunk, budget, is_caught_up, read_at } = read;
         let taken = self.ahead.again(&chunk.source, &chunk.records);
         self.is_caught_up |= is_caught_up;
-        self.head = Some(Head { chunk, budget: Arc::new(budget), taken });
+        self.head = Some(Head { chunk, budget: Arc::new(budget), read_at, taken });
     }
 
     /// The timestamp of the next record. A chunk of which nothing is left only moves the position, and goes first.
@@ -236,6 +248,7 @@ impl Input {
             self.head = Some(head);
             return Some(of(records, None, ahead));
         }
+        self.empty_since = Instant::now();
         let Chunk { records, position, .. } = head.chunk;
         let ahead = self.ahead.take_all(&source, records.last_offset(), &position);
         Some(of(if from == 0 { records } else { records.slice(from..len) }, Some(position), ahead))
@@ -265,12 +278,83 @@ async fn read_ahead(
                 let units = chunk.records.bytes().div_ceil(BUDGET_UNIT).min(units_max) as u32;
                 let Ok(budget) = budget.clone().acquire_many_owned(units).await else { return };
                 let is_caught_up = mode == Mode::Follow && reader.is_caught_up();
-                Ok(ReadAhead { chunk, budget, is_caught_up })
+                Ok(ReadAhead { chunk, budget, is_caught_up, read_at: Instant::now() })
             }
         };
         let failed = item.is_err();
         if chunks.send(item).await.is_err() || failed {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::record::{Offset, Partition, Record};
+    use crate::state::Home;
+    use crate::store::memory::MemoryStore;
+
+    /// Gives records with these times, one a chunk, each after a pause; then nothing.
+    struct Timed(std::vec::IntoIter<(u64, i64)>);
+
+    #[async_trait]
+    impl Reader for Timed {
+        async fn next(&mut self) -> Result<Option<Chunk>, Error> {
+            let Some((pause, time)) = self.0.next() else { return std::future::pending().await };
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            let mut records = Batch::default();
+            records.push(&Record { offset: Offset(time as u64), ..Record::of(b"", Timestamp(time)) });
+            Ok(Some(Chunk { source: "s".into(), records, position: Position::at(Offset(time as u64 + 1)) }))
+        }
+    }
+
+    async fn merge(inputs: [Vec<(u64, i64)>; 2]) -> Inputs {
+        let store = Arc::new(MemoryStore::new());
+        let home = Home { store, pipeline: "p".into(), partition: Partition(0) };
+        let mut opened = Vec::new();
+        for (name, records) in ["a", "b"].into_iter().zip(inputs) {
+            let ahead = Ahead::open(&home, name, None).await.unwrap();
+            opened.push(Opened { reader: Box::new(Timed(records.into_iter())), ahead, is_first: false });
+        }
+        Inputs::start(opened, 1 << 20, Mode::Follow, true)
+    }
+
+    async fn take(inputs: &mut Inputs, count: usize) -> Vec<i64> {
+        let mut times = Vec::new();
+        while times.len() < count {
+            let Ok(Some(incoming)) = inputs.next().await else { panic!("it has not ended") };
+            times.extend(incoming.records.iter().map(|record| record.timestamp.0));
+        }
+        times
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_input_that_has_nothing_costs_what_is_read_ahead_no_time() {
+        let mut inputs = merge([(0..1000).map(|time| (0, time)).collect(), Vec::new()]).await;
+        let began = Instant::now();
+        assert_eq!(take(&mut inputs, 1000).await, (0..1000).collect::<Vec<_>>());
+        let waits = 1000 / CHUNKS_AHEAD_MAX as u32 + 2;
+        assert!(began.elapsed() <= MERGE_WAIT * waits, "{:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_input_that_was_emptied_just_now_is_waited_for() {
+        // The second gives a record every 50 ms, while all of the first is there.
+        let first = (0..10).map(|n| (0, 10 * n)).collect();
+        let second = (0..10).map(|n| (50, 10 * n + 5)).collect();
+        let mut inputs = merge([first, second]).await;
+        assert_eq!(take(&mut inputs, 20).await, (0..20).map(|n| 5 * n).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_record_waits_for_one_that_comes_a_little_late() {
+        // The second was silent for long when a record of the first comes, and has one of the same time 90 ms later.
+        let mut inputs = merge([vec![(10_000, 7)], vec![(10_090, 6)]]).await;
+        assert_eq!(take(&mut inputs, 2).await, [6, 7]);
+        let mut inputs = merge([vec![(10_000, 7)], vec![(10_110, 6)]]).await;
+        assert_eq!(take(&mut inputs, 2).await, [7, 6], "but not for ever");
     }
 }
