@@ -1604,7 +1604,7 @@ pub mod exports {
                     /// Called between batches: when the watermark has reached the event time, or the clock the time, that the last answer
                     /// asked for, and once before the first batch after a start; again for as long as the watermark has reached the event
                     /// time that the answer asks for, at most 100,000 times. `watermark` is absent where no record has come yet; `clock` is
-                    /// the time.
+                    /// the time, or between the records of a batch the lowest number there is: then nothing is due by the clock.
                     #[allow(async_fn_in_trait)]
                     fn advance(
                         watermark: ::core::option::Option<i64>,
