@@ -3,8 +3,7 @@
 //! are taken is not the same each time, and only what is may be sent to Kafka again and be known there.
 //!
 //! What has to come out is computed from what went in: the topic, and the streams that Weir keeps. Every window that has
-//! closed is there once, with its count; every record that has been joined was joined once, with a row of its key and time. How
-//! many are owed and not there is told.
+//! closed is there once, with its count; every record whose time has passed was joined once, with a row of its key and time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
