@@ -2,19 +2,20 @@
 //!
 //! 1,000 records of 200 bytes. The baseline is a copy of the same columns. The guest is a real one, built from Rust, that
 //! does nothing with the records: `cargo xtask bench` builds it and sets `WEIR_TEST_PLUGINS`.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
 
 use std::hint::black_box;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
-use weir::config::StepLimits;
-use weir::plugin::{Answer, Engine, Given, Instance as _, Plugin, StepContext};
-use weir::record::{Batch, Offset, Partition, Record, Timestamp};
+use weir::plugin::{Answer, Engine, Given, Instance as _, Plugin};
+use weir::record::{Batch, Offset, Record, Timestamp};
 use weir::state::Tables;
+
+use common::{component, context, limits};
 
 const RECORDS: usize = 1_000;
 const RECORD_BYTES: usize = 200;
@@ -29,9 +30,7 @@ fn batch() -> Batch {
 }
 
 fn guest(runtime: &Runtime) -> Plugin {
-    let directory = std::env::var_os("WEIR_TEST_PLUGINS").map(PathBuf::from);
-    let directory = directory.expect("WEIR_TEST_PLUGINS is set by `cargo xtask bench`");
-    let wasm = std::fs::read(directory.join("hostile.wasm")).expect("the guest was built");
+    let wasm = std::fs::read(component("WEIR_TEST_PLUGINS", "hostile")).expect("the guest was built");
     let engine = Engine::new(None).expect("the engine starts");
     runtime.block_on(engine.load("hostile", wasm)).expect("the guest is a plugin")
 }
@@ -41,21 +40,7 @@ fn given(batch: &Batch) -> Given<'_> {
 }
 
 fn round_trip(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime, plugin: &Plugin, name: &str, deed: &str) {
-    let context = StepContext {
-        pipeline: "bench".into(),
-        step: name.into(),
-        partition: Partition(0),
-        inputs: vec!["in".into()],
-        tables: Vec::new(),
-    };
-    let limits = StepLimits {
-        memory_bytes_max: 256 << 20,
-        batch_time_max: Duration::from_secs(5),
-        output_bytes_max: 64 << 20,
-        log_rate_max: 10,
-        retries: 0,
-    };
-    let factory = plugin.transform(context, json!({"do": deed}), limits).unwrap();
+    let factory = plugin.transform(context(), json!({"do": deed}), limits()).unwrap();
     let (mut instance, _) = runtime.block_on(factory.start_transform()).unwrap();
     let (batch, mut tables) = (batch(), Tables::default());
     let answer = runtime.block_on(instance.process(given(&batch), &mut tables)).unwrap().answer;

@@ -5,16 +5,16 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+mod common;
+
+use std::path::Path;
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use tokio::runtime::Runtime;
-use weir::config::StepLimits;
 use weir::plugin::engine::Engine;
-use weir::plugin::instance::{StepContext, TransformInstance};
+use weir::plugin::instance::TransformInstance;
 use weir::plugin::{Given, Instance};
-use weir::record::{Batch, Partition, Record, Timestamp};
+use weir::record::{Batch, Record, Timestamp};
 use weir::state::Tables;
 use weir_grep::Grep;
 use weir_passthrough::Passthrough;
@@ -23,6 +23,8 @@ use weir_plugin::bindings::types;
 use weir_plugin::transform::Slot;
 use weir_sql::plugin::Sql;
 use weir_syslog_parser::SyslogParser;
+
+use common::{component, context, limits};
 
 const RECORDS: u32 = 1_000;
 /// The size at which the boundary is measured.
@@ -54,29 +56,10 @@ fn values_of(len: usize) -> Batch {
     batch
 }
 
-fn component(variable: &str, name: &str) -> PathBuf {
-    let directory = std::env::var_os(variable).unwrap_or_else(|| panic!("{variable} is not set: cargo xtask bench"));
-    Path::new(&directory).join(format!("{name}.wasm"))
-}
-
 async fn guest(path: &Path, config: &serde_json::Value) -> TransformInstance {
     let engine = Engine::new(None).unwrap();
     let plugin = engine.load("bench", std::fs::read(path).unwrap()).await.unwrap();
-    let context = StepContext {
-        pipeline: "bench".into(),
-        step: "bench".into(),
-        partition: Partition(0),
-        inputs: vec!["in".into()],
-        tables: Vec::new(),
-    };
-    let limits = StepLimits {
-        memory_bytes_max: 256 << 20,
-        batch_time_max: Duration::from_secs(5),
-        output_bytes_max: 64 << 20,
-        log_rate_max: 10,
-        retries: 0,
-    };
-    plugin.transform(context, config.clone(), limits).unwrap().start_transform().await.unwrap().0
+    plugin.transform(context(), config.clone(), limits()).unwrap().start_transform().await.unwrap().0
 }
 
 /// The columns as a native plugin gets them: its own copy, as a guest has.

@@ -5,16 +5,14 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
+
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
-use weir::config::StepLimits;
 use weir::plugin::engine::Engine;
-use weir::plugin::instance::StepContext;
 use weir::plugin::step::Step;
 use weir::plugin::{Answer, Given};
 use weir::record::{Batch, Partition, Record, Timestamp};
@@ -22,27 +20,14 @@ use weir::state::Home;
 use weir::store::embedded::EmbeddedStore;
 use weir::store::{Changes, Store};
 
+use common::{component, context, limits};
+
 const KEYS: u64 = 1_000;
 
 async fn step(store: Arc<dyn Store>) -> Step {
-    let directory = std::env::var_os("WEIR_TEST_PLUGINS").expect("WEIR_TEST_PLUGINS is not set: cargo xtask bench");
-    let component = std::fs::read(Path::new(&directory).join("access.wasm")).unwrap();
+    let component = std::fs::read(component("WEIR_TEST_PLUGINS", "access")).unwrap();
     let plugin = Engine::new(None).unwrap().load("bench", component).await.unwrap();
-    let context = StepContext {
-        pipeline: "bench".into(),
-        step: "bench".into(),
-        partition: Partition(0),
-        inputs: vec!["in".into()],
-        tables: Vec::new(),
-    };
-    let limits = StepLimits {
-        memory_bytes_max: 256 << 20,
-        batch_time_max: Duration::from_secs(5),
-        output_bytes_max: 64 << 20,
-        log_rate_max: 10,
-        retries: 0,
-    };
-    let factory = plugin.step(context, serde_json::json!({ "keys": KEYS }), limits).unwrap();
+    let factory = plugin.step(context(), serde_json::json!({ "keys": KEYS }), limits()).unwrap();
     let home = Home { store, pipeline: "bench".into(), partition: Partition(0) };
     Step::start("bench".into(), factory, 0, &home).await.unwrap()
 }

@@ -123,8 +123,11 @@ impl Appliance {
         let received: BTreeMap<_, _> =
             config.sources.keys().map(|name| (name.clone(), Arc::new(Received::default()))).collect();
         let listeners = open_listeners(&config, mode, &clock, &*store, &received).await?;
-        let reads: Vec<_> = config.pipelines.iter().flat_map(|(name, of)| stream_inputs(&config, name, of)).collect();
-        readers(&config, &*store).await?.into_iter().for_each(|read| committer.add_reader(read));
+        let readers = readers(&config, &*store).await?;
+        // What waits for tables is no lag.
+        let reads = readers.iter().filter(|read| read.position.input == read.stream);
+        let reads = reads.map(|read| read.position.clone()).collect();
+        readers.into_iter().for_each(|read| committer.add_reader(read));
         let pipelines = config.pipelines.keys().map(|name| (name.clone(), Arc::default())).collect();
         let lags = Arc::<Lags>::default();
         let (of_store, of_committer) = (store.clone(), committer.clone());
@@ -322,18 +325,13 @@ struct Parts {
 
 impl Parts {
     fn task(&self, name: &Arc<str>, pipeline: &config::Pipeline, partition: Partition, layout: &Layout) -> Task {
-        let spec = self.spec(name, pipeline, partition, layout);
+        let spec = spec(&self.wires.config, self.mode, (name, pipeline), partition, layout);
+        // How many tasks there are may be known only now.
+        spec.reads(|input| self.wires.config.streams.contains_key(input))
+            .for_each(|read| self.committer.add_reader(read));
         let metrics = self.pipelines.get(name).cloned().unwrap_or_default();
         let (store, committer) = (self.store.clone(), self.committer.clone());
         Task { spec, wiring: self.wires.clone(), store, committer, metrics, clock: self.wires.clock.clone() }
-    }
-
-    fn spec(&self, name: &Arc<str>, pipeline: &config::Pipeline, partition: Partition, layout: &Layout) -> TaskSpec {
-        let spec = spec(&self.wires.config, self.mode, (name, pipeline), partition, layout);
-        let is_stream = |input: &str| self.wires.config.streams.contains_key(input);
-        // How many tasks there are may be known only now.
-        spec.reads(is_stream).for_each(|read| self.committer.add_reader(read));
-        spec
     }
 }
 
@@ -419,17 +417,6 @@ fn partitions(config: &Config, pipeline: &config::Pipeline, layout: &Layout) -> 
         None => input_partitions(config, input),
     };
     pipeline.from.iter().map(of_input).max().unwrap_or(1)
-}
-
-/// The stream partitions that a pipeline reads, as keys of its positions.
-fn stream_inputs(config: &Config, name: &Arc<str>, pipeline: &config::Pipeline) -> Vec<PositionKey> {
-    let of_input = |input: &Arc<str>| {
-        let partitions = config.streams.get(input).map_or(0, |stream| stream.partitions);
-        let key =
-            |partition| PositionKey { owner: name.clone(), input: input.clone(), partition: Partition(partition) };
-        (0..partitions).map(key).collect::<Vec<_>>()
-    };
-    pipeline.from.iter().flat_map(of_input).collect()
 }
 
 /// The pipelines that read the dead letters, or what comes of them.
