@@ -10,7 +10,7 @@ use crate::services::{Facts, Servers, address, unique};
 
 /// Far more than the appliance may hold: it would show in its memory.
 const MESSAGES: u64 = 60_000;
-const MESSAGE_BYTES: usize = 2_000;
+const MESSAGE_BYTES: usize = 4_000;
 
 /// A hundredth, at most, of what passes without the brake: that was some 10 MB a second in a development build.
 const BYTES_PER_SECOND: u64 = 50_000;
@@ -41,8 +41,8 @@ sinks: {{ out: {{ {sink} }} }}
     ))
 }
 
-/// Lets the appliance work against the brake for a minute, and holds its memory to what it may have.
-fn crawl(weir: &mut Running, proxy: &Proxy) {
+/// Lets the appliance work against the brake for a minute, and holds its memory to what so many tasks may have.
+fn crawl(weir: &mut Running, proxy: &Proxy, tasks: u64) {
     let begun = Instant::now();
     let mut settled = 0;
     let mut largest = 0;
@@ -63,7 +63,7 @@ fn crawl(weir: &mut Running, proxy: &Proxy) {
         largest >> 20
     ));
     assert!(
-        largest < settled + COPIES * IN_FLIGHT,
+        largest < settled + tasks * COPIES * IN_FLIGHT,
         "memory grew from {settled} to {largest} bytes; weir said: {}",
         weir.said()
     );
@@ -86,7 +86,7 @@ fn a_crawling_rabbitmq_holds_back_kafka() {
     bench.write("weir.yaml", &pipeline(&format!("type: kafka, brokers: ['{bootstrap}'], topics: [{slow_in}]"), &sink));
     proxy.slow(BYTES_PER_SECOND);
     let mut weir = bench.start(&["weir.yaml"]);
-    crawl(&mut weir, &proxy);
+    crawl(&mut weir, &proxy, 1);
     proxy.heal();
     let mut numbers = BTreeSet::new();
     weir.until("the rest", || {
@@ -117,7 +117,8 @@ fn a_crawling_kafka_holds_back_rabbitmq() {
     );
     proxy.slow(BYTES_PER_SECOND);
     let mut weir = bench.start(&["weir.yaml"]);
-    crawl(&mut weir, &proxy);
+    // One task takes the messages in, one brings them out.
+    crawl(&mut weir, &proxy, 2);
     proxy.heal();
     let read = ["kafka-read", "--bootstrap", bootstrap, "--topic", &slow];
     let number_of = |record: &serde_json::Value| {
