@@ -6,12 +6,13 @@
 
 pub mod view;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::record::{Partition, Timestamp};
@@ -255,10 +256,10 @@ impl Tables {
     }
 
     /// Writes an entry, or with no value deletes it.
-    pub fn write(&mut self, table: u32, key: Bytes, value: Option<Bytes>) -> Result<(), Misuse> {
+    pub fn write(&mut self, table: u32, key: &[u8], value: Option<&[u8]>) -> Result<(), Misuse> {
         let at = self.at(table)?;
-        check_key(&key)?;
-        let bytes = value.as_ref().map_or(0, Bytes::len);
+        check_key(key)?;
+        let bytes = value.map_or(0, <[u8]>::len);
         if bytes > VALUE_BYTES_MAX {
             return Err(Misuse::TooLong { what: "value", bytes, max: VALUE_BYTES_MAX });
         }
@@ -269,17 +270,28 @@ impl Tables {
         Ok(())
     }
 
-    fn put(&mut self, at: usize, key: Bytes, value: Option<Bytes>) {
+    fn put(&mut self, at: usize, key: &[u8], value: Option<&[u8]>) {
         let Some(table) = self.tables.get_mut(at) else { return };
         if let Some(sweep) = table.sweep.as_mut().filter(|_| value.is_some()) {
             sweep.writes += 1;
         }
+        let entry = Entry { value: value.map(Bytes::copy_from_slice), chunk: self.chunk, is_used: true };
+        let (key, before) = match table.entries.get_key_value_mut(key) {
+            Some((key, known)) => {
+                self.bytes += entry.value.as_ref().map_or(0, Bytes::len);
+                self.bytes -= known.value.as_ref().map_or(0, Bytes::len);
+                (key.clone(), Some(std::mem::replace(known, entry)))
+            }
+            None => {
+                let key = Bytes::copy_from_slice(key);
+                self.bytes += weight(&key, entry.value.as_ref());
+                table.entries.insert(key.clone(), entry);
+                (key, None)
+            }
+        };
         if let Some(uncommitted) = &mut table.uncommitted {
             uncommitted.insert(key.clone());
         }
-        self.bytes += weight(&key, value.as_ref());
-        let before = table.entries.insert(key.clone(), Entry { value, chunk: self.chunk, is_used: true });
-        self.bytes -= before.as_ref().map_or(0, |before| weight(&key, before.value.as_ref()));
         if before.as_ref().is_none_or(|before| before.chunk != self.chunk) {
             self.written.push((at, key.clone()));
         }
@@ -344,7 +356,7 @@ impl Tables {
                 count = count.saturating_sub(entries.len());
                 after = entries.last().filter(|_| has_more).map(|(key, _)| key.clone());
                 entries.retain(|(_, value)| is_over(value, ttl_ms, watermark));
-                entries.into_iter().for_each(|(key, _)| self.put(at, key, None));
+                entries.iter().for_each(|(key, _)| self.put(at, key, None));
                 if after.is_none() {
                     break;
                 }

@@ -78,7 +78,7 @@ fn link_writes(state: &mut LinkerInstance<'_, State>) -> Result<()> {
                 return Err(Refused::Strings(counts));
             }
             for (key, value) in keys.iter().zip(values.iter()) {
-                tables.write(table, Bytes::copy_from_slice(key), Some(Bytes::copy_from_slice(value)))?;
+                tables.write(table, key, Some(value))?;
             }
             Ok(())
         })
@@ -86,22 +86,19 @@ fn link_writes(state: &mut LinkerInstance<'_, State>) -> Result<()> {
     type PutOne = (u32, WasmList<u8>, WasmList<u8>);
     state.func_wrap("put-one", |mut store: StoreContextMut<'_, State>, (table, key, value): PutOne| {
         write(&mut store, |store, tables| {
-            let value = Bytes::copy_from_slice(value.as_le_slice(store));
-            Ok(tables.write(table, Bytes::copy_from_slice(key.as_le_slice(store)), Some(value))?)
+            Ok(tables.write(table, key.as_le_slice(store), Some(value.as_le_slice(store)))?)
         })
     })?;
     state.func_wrap("delete", |mut store: StoreContextMut<'_, State>, (table, keys): (u32, StringsOut)| {
         write(&mut store, |store, tables| {
             for key in Strings::of(&keys, store)?.iter() {
-                tables.write(table, Bytes::copy_from_slice(key), None)?;
+                tables.write(table, key, None)?;
             }
             Ok(())
         })
     })?;
     state.func_wrap("delete-one", |mut store: StoreContextMut<'_, State>, (table, key): (u32, WasmList<u8>)| {
-        write(&mut store, |store, tables| {
-            Ok(tables.write(table, Bytes::copy_from_slice(key.as_le_slice(store)), None)?)
-        })
+        write(&mut store, |store, tables| Ok(tables.write(table, key.as_le_slice(store), None)?))
     })
 }
 

@@ -69,11 +69,11 @@ async fn check(events: Vec<Event>) {
         match event {
             Event::Put(key, value) => {
                 let value = Bytes::from(vec![value]);
-                tables.write(0, bytes(key), Some(value.clone())).unwrap();
+                tables.write(0, &bytes(key), Some(&value)).unwrap();
                 now.insert(bytes(key), value);
             }
             Event::Delete(key) => {
-                tables.write(0, bytes(key), None).unwrap();
+                tables.write(0, &bytes(key), None).unwrap();
                 now.remove(&bytes(key));
             }
             Event::Get(key) => {
@@ -138,7 +138,7 @@ async fn what_is_over_goes_from_the_store_in_time() {
     for time in 0..20_000_i64 {
         let written = Bytes::copy_from_slice(&(time.cast_unsigned() ^ 1 << 63).to_be_bytes());
         let key = Bytes::from(time.wrapping_mul(0x9e37_79b9).to_le_bytes().to_vec());
-        tables.write(0, key, Some(written)).unwrap();
+        tables.write(0, &key, Some(&written)).unwrap();
         tables.keep();
         if time % 100 == 0 {
             tables.sweep(Timestamp(time)).await.unwrap();
@@ -155,9 +155,9 @@ async fn what_is_over_goes_from_the_store_in_time() {
 #[tokio::test]
 async fn what_may_not_be_is_said() {
     let mut tables = home(&Arc::default()).tables(&"s".into(), &[spec("t", None)]);
-    let long = tables.write(0, Bytes::from(vec![0; STATE_KEY_BYTES_MAX + 1]), None).unwrap_err();
+    let long = tables.write(0, &[0; STATE_KEY_BYTES_MAX + 1], None).unwrap_err();
     assert_eq!(long.to_string(), "it uses a key of 32769 bytes in a table: at most 32768 are allowed");
-    let large = tables.write(0, bytes(1), Some(Bytes::from(vec![0; VALUE_BYTES_MAX + 1]))).unwrap_err();
+    let large = tables.write(0, &bytes(1), Some(&vec![0; VALUE_BYTES_MAX + 1])).unwrap_err();
     assert!(large.to_string().starts_with("it uses a value of 16777217 bytes"), "{large}");
     let other = tables.find(1, b"k").unwrap_err();
     assert_eq!(other.to_string(), "it names table 1, but 1 was described, which can be used once init has returned");
@@ -166,7 +166,7 @@ async fn what_may_not_be_is_said() {
 #[tokio::test]
 async fn what_a_call_writes_is_bounded() {
     let mut tables = home(&Arc::default()).tables(&"s".into(), &[spec("t", None)]);
-    let write = |tables: &mut Tables, len| tables.write(0, bytes(1), Some(Bytes::from(vec![0; len])));
+    let write = |tables: &mut Tables, len| tables.write(0, &bytes(1), Some(&vec![0; len]));
     tables.allow(1_000);
     write(&mut tables, 400).unwrap();
     // The same entry again: what it replaces is kept until the call has ended.
@@ -183,7 +183,7 @@ async fn large_entries_are_read_in_pages() {
     let store = Arc::new(MemoryStore::new());
     let value = || Some(Bytes::from(vec![7; 1 << 20]));
     let mut tables = home(&store).tables(&"s".into(), &[spec("t", Some(1_000))]);
-    (0..100).for_each(|key| tables.write(0, bytes(key), value()).unwrap());
+    (0..100).for_each(|key| tables.write(0, &bytes(key), value().as_deref()).unwrap());
     commit(&store, tables.take_changes()).await;
     let mut tables = home(&store).tables(&"s".into(), &[spec("t", Some(1_000))]);
     let scanned = tables.scan(0, &[], None, 100).await.unwrap();
@@ -208,7 +208,7 @@ async fn memory_is_bounded_and_forgets_nothing() {
                 None => tables.load(0, vec![key(at)]).await.unwrap().remove(0),
             };
             let before = before.map_or(0, |value| value[0]);
-            tables.write(0, key(at), Some(Bytes::from(vec![before + 1; 40]))).unwrap();
+            tables.write(0, &key(at), Some(&[before + 1; 40])).unwrap();
         }
         tables.keep();
         commit(&store, tables.take_changes()).await;

@@ -1,8 +1,7 @@
 //! A table of bytes: what the instance has seen of it, and what it has written and not yet handed over.
 
-use std::collections::HashMap;
-
 use foldhash::fast::FixedState;
+use indexmap::IndexMap;
 
 use super::host;
 use crate::bindings::state::Strings;
@@ -17,29 +16,34 @@ const PAGE: u32 = 1024;
 /// A table of the host.
 pub(super) struct RawTable {
     number: u32,
-    /// `None`: there is no such entry.
-    entries: HashMap<Box<[u8]>, Entry, FixedState>,
-    written: Vec<Box<[u8]>>,
+    /// None goes but with all others, once all are handed over: their places hold until then.
+    entries: IndexMap<Box<[u8]>, Entry, FixedState>,
+    /// The places of those that are to be handed over.
+    written: Vec<usize>,
     bytes: usize,
 }
 
 struct Entry {
+    /// `None`: there is no such entry.
     value: Option<Box<[u8]>>,
     is_written: bool,
 }
 
 impl RawTable {
     pub(super) fn new(number: u32) -> Self {
-        RawTable { number, entries: HashMap::default(), written: Vec::new(), bytes: 0 }
+        RawTable { number, entries: IndexMap::default(), written: Vec::new(), bytes: 0 }
     }
 
     /// The value of a key.
     pub(super) fn get(&mut self, key: &[u8]) -> Option<&[u8]> {
-        if !self.entries.contains_key(key) {
-            let value = host::get_one(self.number, key);
-            self.remember(key, value.map(Vec::into_boxed_slice));
-        }
-        self.entries.get(key)?.value.as_deref()
+        let place = match self.entries.get_index_of(key) {
+            Some(place) => place,
+            None => {
+                let value = host::get_one(self.number, key);
+                self.remember(key, value.map(Vec::into_boxed_slice))
+            }
+        };
+        self.entries.get_index(place)?.1.value.as_deref()
     }
 
     /// Asks for many keys at once, so that [`RawTable::get`] finds them here.
@@ -61,22 +65,23 @@ impl RawTable {
 
     /// Writes, or with no value deletes.
     pub(super) fn set(&mut self, key: &[u8], value: Option<&[u8]>) {
-        let value: Option<Box<[u8]>> = value.map(Box::from);
-        let is_known = match self.entries.get_mut(key) {
-            Some(entry) => {
-                self.bytes += value.as_deref().map_or(0, <[u8]>::len);
-                self.bytes -= entry.value.as_deref().map_or(0, <[u8]>::len).min(self.bytes);
-                entry.value = value;
-                std::mem::replace(&mut entry.is_written, true)
-            }
+        let (place, entry) = match self.entries.get_full_mut(key) {
+            Some((place, _, entry)) => (place, entry),
             None => {
-                self.bytes += ENTRY_BYTES + key.len() + value.as_deref().map_or(0, <[u8]>::len);
-                self.entries.insert(key.into(), Entry { value, is_written: true });
-                false
+                let place = self.remember(key, None);
+                let Some((_, entry)) = self.entries.get_index_mut(place) else { return };
+                (place, entry)
             }
         };
-        if !is_known {
-            self.written.push(key.into());
+        self.bytes += value.map_or(0, <[u8]>::len);
+        self.bytes -= entry.value.as_deref().map_or(0, <[u8]>::len);
+        match (&mut entry.value, value) {
+            // Most values of a table are of one length, and the memory for them is there.
+            (Some(old), Some(new)) if old.len() == new.len() => old.copy_from_slice(new),
+            (old, new) => *old = new.map(Box::from),
+        }
+        if !std::mem::replace(&mut entry.is_written, true) {
+            self.written.push(place);
         }
     }
 
@@ -106,22 +111,22 @@ impl RawTable {
             self.hand_over();
         }
         if self.bytes > KEPT_BYTES_MAX {
-            self.entries = HashMap::default();
+            self.entries = IndexMap::default();
             self.bytes = 0;
         }
     }
 
     fn hand_over(&mut self) {
         let (mut keys, mut values, mut deleted) = (Strings::none(), Strings::none(), Strings::none());
-        for key in self.written.drain(..) {
-            let Some(entry) = self.entries.get_mut(&key) else { continue };
+        for place in self.written.drain(..) {
+            let Some((key, entry)) = self.entries.get_index_mut(place) else { continue };
             entry.is_written = false;
             match &entry.value {
                 Some(value) => {
-                    keys.push(&key);
+                    keys.push(key);
                     values.push(value);
                 }
-                None => deleted.push(&key),
+                None => deleted.push(key),
             }
         }
         if !keys.ends.is_empty() {
@@ -132,8 +137,9 @@ impl RawTable {
         }
     }
 
-    fn remember(&mut self, key: &[u8], value: Option<Box<[u8]>>) {
+    /// Adds an entry that is not here yet; says where.
+    fn remember(&mut self, key: &[u8], value: Option<Box<[u8]>>) -> usize {
         self.bytes += ENTRY_BYTES + key.len() + value.as_deref().map_or(0, <[u8]>::len);
-        self.entries.insert(key.into(), Entry { value, is_written: false });
+        self.entries.insert_full(key.into(), Entry { value, is_written: false }).0
     }
 }
