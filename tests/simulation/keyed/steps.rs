@@ -138,7 +138,7 @@ async fn get(tables: &mut Tables, table: u32, key: &[u8]) -> Result<Option<Bytes
 }
 
 fn put(tables: &mut Tables, table: u32, key: &[u8], value: Option<&[u8]>) {
-    tables.write(table, Bytes::copy_from_slice(key), value.map(Bytes::copy_from_slice)).unwrap();
+    tables.write(table, key, value).unwrap();
 }
 
 /// The first key of a table of timers.
