@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::record::Partition;
 
@@ -39,6 +39,29 @@ pub struct PipelineMetrics {
     pub commits: Counter,
     /// Times the pipeline had to begin again from its last commit.
     pub restarts: Counter,
+}
+
+/// What each pipeline counts, by name. Pipelines come and go.
+#[derive(Debug, Default)]
+pub struct Pipelines(RwLock<Arc<BTreeMap<Arc<str>, Arc<PipelineMetrics>>>>);
+
+impl Pipelines {
+    /// All that there are now.
+    pub fn all(&self) -> Arc<BTreeMap<Arc<str>, Arc<PipelineMetrics>>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Those of one.
+    pub fn of(&self, name: &str) -> Arc<PipelineMetrics> {
+        self.all().get(name).cloned().unwrap_or_default()
+    }
+
+    /// Says which there are from now on. Those that were there before count on.
+    pub fn set_names<'a>(&self, names: impl Iterator<Item = &'a Arc<str>>) {
+        let before = self.all();
+        let of = |name: &Arc<str>| (name.clone(), before.get(name).cloned().unwrap_or_default());
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(names.map(of).collect());
+    }
 }
 
 /// How far pipelines are behind the ends of the topics that they read in place, by pipeline, source, topic and partition.

@@ -11,6 +11,7 @@
 mod ahead;
 mod chain;
 mod deliver;
+mod follow;
 mod input;
 mod spec;
 mod time;
@@ -64,7 +65,7 @@ pub trait Wiring: Send + Sync + 'static {
     ) -> Result<Box<dyn Reader>, source::Error>;
 
     /// Starts the steps.
-    async fn chain(&self, task: &TaskSpec) -> Result<Chain, StartError>;
+    async fn chain(&self, task: &TaskSpec) -> Result<Chain, step::Error>;
 
     /// Opens a sink.
     async fn sink(&self, task: &TaskSpec, name: &str) -> Result<Box<dyn Sink>, source::Error>;
@@ -98,11 +99,15 @@ pub enum Error {
     /// The store could not be read.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The steps are to run another version, from the last commit.
+    #[error("another version of the steps is to run")]
+    Superseded,
 }
 
 impl From<step::Error> for Error {
     fn from(error: step::Error) -> Self {
         match error {
+            step::Error::Superseded => Error::Superseded,
             step::Error::Start(error) => Error::Plugin(error),
             step::Error::Store(error) => Error::Store(error),
         }
@@ -114,9 +119,9 @@ impl Error {
     pub fn disposition(&self) -> Disposition {
         match self {
             Error::Source { error, .. } | Error::Sink { error, .. } => error.disposition,
-            Error::Plugin(StartError::Failed(_)) | Error::Commit(CommitError::Sink { .. } | CommitError::Lane) => {
-                Disposition::Retry
-            }
+            Error::Plugin(StartError::Failed(_))
+            | Error::Superseded
+            | Error::Commit(CommitError::Sink { .. } | CommitError::Lane) => Disposition::Retry,
             Error::Plugin(_) | Error::Commit(CommitError::Refused(_) | CommitError::Fatal(_)) | Error::Store(_) => {
                 Disposition::Stop
             }
@@ -153,6 +158,9 @@ impl Task {
             if self.metrics.commits.get() > committed_before {
                 pause = RESTART_PAUSE;
             }
+            if matches!(error, Error::Superseded) {
+                continue;
+            }
             let (pipeline, partition) = (&self.spec.pipeline, self.spec.partition.0);
             tracing::warn!(%pipeline, partition, "{error}; beginning again from the last commit in {pause:?}");
             self.metrics.restarts.add(1);
@@ -177,11 +185,13 @@ impl Task {
             run.let_time_pass().await?;
         }
         loop {
+            let alarm = self.alarm(run.chain.clock_alarm(), run.called_at);
             tokio::select! { biased;
                 Some(committed) = run.commits.next() => run.acknowledge(committed?),
                 Some(delivered) = run.deliveries.next() => run.commit(delivered?).await?,
                 () = stop.stopped(), if reading => reading = false,
-                called = self.alarm(run.chain.clock_alarm(), run.called_at), if reading && !run.is_calling => {
+                next = run.chain.next_version(), if reading => run.chain.replace(next?)?,
+                called = alarm, if reading && !run.is_calling => {
                     called?;
                     run.let_time_pass().await?;
                 }

@@ -11,6 +11,7 @@ mod harness;
 mod kafka;
 mod proxy;
 mod rabbitmq;
+mod reload;
 mod run;
 mod services;
 mod state;

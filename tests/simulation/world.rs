@@ -10,8 +10,7 @@ use futures_util::future::FutureExt;
 use weir::clock::Clock;
 use weir::metrics::PipelineMetrics;
 use weir::pipeline::{Chain, Destination, StreamTarget, Task, TaskInput, TaskSpec, Wiring};
-use weir::plugin::StartError;
-use weir::plugin::step::Step;
+use weir::plugin::step::{self, Step};
 use weir::record::{Offset, Partition, Position, Record, Timestamp};
 use weir::sink::Sink;
 use weir::source::stream::{StreamReader, Writers};
@@ -320,7 +319,7 @@ impl Wiring for Wires {
         Ok(Box::new(stream))
     }
 
-    async fn chain(&self, task: &TaskSpec) -> Result<Chain, StartError> {
+    async fn chain(&self, task: &TaskSpec) -> Result<Chain, step::Error> {
         let scripted = &*task.pipeline == "first";
         let mut steps = Vec::new();
         let mut ports = BTreeMap::new();

@@ -7,13 +7,14 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::HOST;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::tap::Begin;
 use super::{Failure, FailureBody, Status, socket};
+use crate::appliance::reload::Reloaded;
 use crate::state::view::{TableView, Wanted};
 
 /// The bytes of an answer that is read as a whole.
@@ -71,6 +72,17 @@ pub async fn tap(data: &Path, request: &TapRequest) -> Result<Lines, Error> {
     Lines::of(data, &path).await
 }
 
+/// Has the appliance that runs with a data directory go over to its pipeline file and plugins as they are now.
+pub async fn reload(data: &Path) -> Result<Reloaded, Error> {
+    json(ask(data, Method::POST, "/v1/reload").await?).await
+}
+
+/// Brings back what a step ran before; says which.
+pub async fn roll_back(data: &Path, step: &str) -> Result<String, Error> {
+    let step: Vec<String> = step.split('/').map(encoded).collect();
+    json(ask(data, Method::POST, &format!("/v1/rollback/{}", step.join("/"))).await?).await
+}
+
 /// The tables of keyed state of the appliance that runs with a data directory.
 pub async fn tables(data: &Path, hidden: bool) -> Result<Vec<TableView>, Error> {
     json(get(data, &format!("/v1/state?hidden={hidden}")).await?).await
@@ -123,11 +135,16 @@ impl Lines {
 }
 
 async fn get(data: &Path, path: &str) -> Result<Response<Incoming>, Error> {
+    ask(data, Method::GET, path).await
+}
+
+async fn ask(data: &Path, method: Method, path: &str) -> Result<Response<Incoming>, Error> {
     let stream = UnixStream::from_std(socket::connect(data)?).map_err(broken)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     // Its errors are those of the answer.
     tokio::spawn(async { drop(connection.await) });
-    let request = Request::get(path).header(HOST, "weir").body(Empty::<Bytes>::new()).map_err(broken)?;
+    let request =
+        Request::builder().method(method).uri(path).header(HOST, "weir").body(Empty::<Bytes>::new()).map_err(broken)?;
     let response = sender.send_request(request).await.map_err(broken)?;
     if response.status().is_success() {
         return Ok(response);

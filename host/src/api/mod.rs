@@ -9,8 +9,11 @@
 //!   line; the step may be left out where it is the only one with such a table.
 //! - `GET /v1/state-export?pipelines=`: all state, to be imported elsewhere.
 //!
-//! An error is answered as `{"error":{"code":...,"message":...}}` ([`Failure`]). Reads the store and the metrics; changes
-//! nothing.
+//! - `POST /v1/reload`: reads the pipeline file and the plugins again, and goes over to them ([`Reloaded`]).
+//! - `POST /v1/rollback/{step}`: brings back what a step ran before; the step is `STEP`, or `PIPELINE/STEP`.
+//!
+//! An error is answered as `{"error":{"code":...,"message":...}}` ([`Failure`]). Reads the store and the metrics; what is to be changed
+//! the [`Operator`] does.
 
 pub mod client;
 pub mod socket;
@@ -20,23 +23,24 @@ pub mod tap;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::BTreeMap;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 pub use socket::Listening;
-pub use status::{LagStatus, PipelineStatus, Status, StreamStatus};
+pub use status::{LagStatus, PipelineStatus, Status, StreamStatus, VersionStatus};
 
-use crate::metrics::{Lags, PipelineMetrics};
+use crate::appliance::reload::Reloaded;
+use crate::metrics::{Lags, Pipelines};
 use crate::state::view::{TableView, Wanted};
 use crate::stop::Stop;
 use crate::store::committer::Committer;
@@ -53,9 +57,24 @@ pub struct ApiState {
     /// Who tells of new records.
     pub committer: Committer,
     /// What the pipelines count, by name.
-    pub pipelines: BTreeMap<Arc<str>, Arc<PipelineMetrics>>,
+    pub pipelines: Arc<Pipelines>,
     /// How far they are behind what they read in place.
     pub lags: Arc<Lags>,
+    /// Who changes what runs, where that can be changed.
+    pub operator: Option<Arc<dyn Operator>>,
+}
+
+/// Changes what a running appliance does.
+#[async_trait]
+pub trait Operator: Send + Sync + 'static {
+    /// Reads the pipeline file and the plugins again, and goes over to them.
+    async fn reload(&self) -> Reloaded;
+
+    /// What the steps of each pipeline run.
+    fn versions(&self) -> Vec<VersionStatus>;
+
+    /// Brings back what a step ran before. The step is `STEP`, or `PIPELINE/STEP`. Says which, or why not.
+    fn roll_back(&self, step: &str) -> Result<String, String>;
 }
 
 /// What handlers share.
@@ -95,6 +114,8 @@ fn router(shared: Shared) -> Router {
         .route("/v1/state", get(show_tables))
         .route("/v1/state/{*table}", get(show_entries))
         .route("/v1/state-export", get(show_export))
+        .route("/v1/reload", post(reload))
+        .route("/v1/rollback/{*step}", post(roll_back))
         .fallback(|| async { Failure::new(StatusCode::NOT_FOUND, "no-route", "there is nothing at this path") })
         .with_state(shared)
 }
@@ -138,13 +159,28 @@ async fn show_export(
     state::export(&*shared.state.store, &query?.0).await
 }
 
+async fn reload(State(shared): State<Shared>) -> Result<Json<Reloaded>, Failure> {
+    Ok(Json(operator(&shared)?.reload().await))
+}
+
+async fn roll_back(State(shared): State<Shared>, Path(step): Path<String>) -> Result<Json<String>, Failure> {
+    let refused = |why| Failure::new(StatusCode::CONFLICT, "no-rollback", why);
+    operator(&shared)?.roll_back(&step).map(Json).map_err(refused)
+}
+
+fn operator(shared: &Shared) -> Result<&Arc<dyn Operator>, Failure> {
+    let none = || Failure::new(StatusCode::CONFLICT, "fixed", "what this appliance runs cannot be changed");
+    shared.state.operator.as_ref().ok_or_else(none)
+}
+
 /// Why a request was not answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The HTTP status.
     #[serde(skip)]
     status: u16,
-    /// A word for programs: `no-route`, `usage`, `unknown-stream`, `unknown-partition`, `unknown-state`, `busy`, `store`.
+    /// A word for programs: `no-route`, `usage`, `unknown-stream`, `unknown-partition`, `unknown-state`, `busy`, `store`,
+    /// `no-rollback`, `fixed`.
     pub code: String,
     /// For people.
     pub message: String,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ApiState;
 use crate::metrics::{PartitionLag, PipelineMetrics};
+use crate::plugin::versions::{StepVersion, Versions};
 use crate::record::Partition;
 use crate::store::{Error, Store, StreamSpec};
 
@@ -24,6 +25,73 @@ pub struct Status {
     pub lag: Vec<LagStatus>,
     /// What is taken on disk.
     pub disk: DiskStatus,
+    /// What the steps of each pipeline run.
+    pub versions: Vec<VersionStatus>,
+}
+
+/// What the steps of a pipeline run, and how they came to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionStatus {
+    /// The pipeline.
+    pub pipeline: String,
+    /// Counted up from 1 with each change since the appliance started.
+    pub version: u64,
+    /// Whether it is still to prove itself.
+    pub is_on_probation: bool,
+    /// The steps in their order.
+    pub steps: Vec<StepStatus>,
+    /// How often a new version took the place of another.
+    pub installed: u64,
+    /// How often one failed its probation, and the one before came back.
+    pub failed: u64,
+    /// How often somebody brought the one before back.
+    pub rolled_back: u64,
+    /// For how long tasks did nothing else as they went over to another version: the median, in microseconds.
+    pub pause_p50_us: u64,
+    /// And what 99 of 100 were not longer than.
+    pub pause_p99_us: u64,
+    /// Why the version that was tried last is not to run, where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// What a step runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepStatus {
+    /// Its name.
+    pub step: String,
+    /// Its plugin.
+    pub plugin: String,
+    /// The blake3 hash of the plugin's component, in hexadecimal.
+    pub hash: String,
+}
+
+impl VersionStatus {
+    /// What there is to say of the versions of a pipeline.
+    pub fn of(pipeline: &str, versions: &Versions) -> VersionStatus {
+        let (current, swaps, pauses) = (versions.current(), versions.swaps(), versions.pauses());
+        let quantile = |percent: usize| {
+            let at = (pauses.len() * percent).div_ceil(100).saturating_sub(1);
+            pauses.get(at).map_or(0, |pause| u64::try_from(pause.as_micros()).unwrap_or(u64::MAX))
+        };
+        let step = |of: &StepVersion| StepStatus {
+            step: of.step.to_string(),
+            plugin: of.plugin.to_string(),
+            hash: of.hash.clone(),
+        };
+        VersionStatus {
+            pipeline: pipeline.into(),
+            version: current.number,
+            is_on_probation: versions.is_on_probation(),
+            steps: current.steps.iter().map(step).collect(),
+            installed: swaps.installed,
+            failed: swaps.failed,
+            rolled_back: swaps.rolled_back,
+            pause_p50_us: quantile(50),
+            pause_p99_us: quantile(99),
+            refused: versions.refused(),
+        }
+    }
 }
 
 /// What the data takes on disk, in bytes.
@@ -103,8 +171,9 @@ impl Status {
             disk: DiskStatus { bytes: disk.all, state_bytes: disk.state },
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
-            pipelines: state.pipelines.iter().map(pipeline).collect(),
+            pipelines: state.pipelines.all().iter().map(pipeline).collect(),
             streams: StreamStatus::all(&*state.store).await?,
+            versions: state.operator.as_ref().map(|operator| operator.versions()).unwrap_or_default(),
             lag: state.lags.all().into_iter().map(LagStatus::of).collect(),
         })
     }

@@ -35,12 +35,14 @@ impl Rig {
         // Nothing is trimmed behind the test's back: it does that itself.
         let limits = CommitLimits { trim_every: Duration::from_secs(3600), ..CommitLimits::default() };
         let (committer, commit_loop) = Committer::new(store.clone(), Arc::new(SystemClock), limits);
-        let metrics = Arc::new(PipelineMetrics::default());
+        let pipelines = Arc::new(Pipelines::default());
+        pipelines.set_names([&"parse".into()].into_iter());
+        let metrics = pipelines.of("parse");
         metrics.records_in.add(7);
         metrics.dead.add(1);
         let lags = Arc::<Lags>::default();
         lags.tell(&"parse".into(), &"orders".into(), "orders-eu", Partition(1), 5, Some(8));
-        let state = ApiState { store, committer, pipelines: [("parse".into(), metrics)].into(), lags };
+        let state = ApiState { store, committer, pipelines, lags, operator: None };
         let (stopper, stop) = stop_signal();
         tokio::spawn(commit_loop.run(stop.clone()));
         let served = tokio::spawn(serve(listen(data.path()).unwrap(), state.clone(), stop));

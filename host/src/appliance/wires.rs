@@ -8,14 +8,14 @@ use async_trait::async_trait;
 use super::budget::{self, Budget};
 use super::supervise::Layout;
 use crate::clock::Clock;
-use crate::config::{Config, KafkaSource, Sink as SinkConfig, Source as SourceConfig, Step as StepConfig};
+use crate::config::{
+    Config, FileSink, KafkaSource, Pipeline, Sink as SinkConfig, Source as SourceConfig, Step as StepConfig,
+};
 use crate::kafka::Threads;
 use crate::metrics::Lags;
-use crate::pipeline::{Chain, TaskInput, TaskSpec, Wiring};
-use crate::plugin::StartError;
-use crate::plugin::instance::StepContext;
-use crate::plugin::load::Plugin;
-use crate::plugin::step::Step;
+use crate::pipeline::{self, Chain, TaskInput, TaskSpec, Wiring};
+use crate::plugin::versions::{Factories, Probation, StepVersion, Versions};
+use crate::plugin::{Factory, Plugin, StartError, StepContext, step};
 use crate::rabbitmq::Broker;
 use crate::record::{Partition, Position};
 use crate::sink::Sink;
@@ -44,10 +44,13 @@ pub(super) struct Wires {
     pub(super) store: Arc<dyn Store>,
     pub(super) committer: Committer,
     pub(super) writers: BTreeMap<Arc<str>, Writers>,
+    /// The plugins of sinks, by name.
     pub(super) plugins: BTreeMap<Arc<str>, Plugin>,
+    /// What the steps of each pipeline run.
+    pub(super) versions: BTreeMap<Arc<str>, Arc<Versions>>,
     pub(super) stdout: Stdout,
     pub(super) files: BTreeMap<Arc<str>, Arc<FileParticipant>>,
-    pub(super) kafka: Kafka,
+    pub(super) kafka: Arc<Kafka>,
     pub(super) brokers: Brokers,
 }
 
@@ -87,67 +90,132 @@ pub(super) struct Brokers {
     exchanges: BTreeMap<Arc<str>, Arc<RabbitmqExchange>>,
 }
 
-impl Brokers {
-    pub(super) fn of(config: &Config) -> Self {
-        let mut brokers = Brokers::default();
+/// Makes the factories of one step.
+struct StepFactories {
+    plugin: Plugin,
+    pipeline: Arc<str>,
+    inputs: Vec<Arc<str>>,
+    step: StepConfig,
+}
+
+impl Factories for StepFactories {
+    fn of(&self, partition: Partition) -> Result<Arc<dyn Factory>, StartError> {
+        let context = StepContext {
+            pipeline: self.pipeline.clone(),
+            step: self.step.name.clone(),
+            partition,
+            inputs: self.inputs.clone(),
+            tables: self.step.table_names(),
+        };
+        let factory = self.plugin.step(context, self.step.config.clone(), self.step.limits.clone());
+        factory.map_err(|error| refused(error.to_string()))
+    }
+}
+
+/// What the steps of a pipeline are to run.
+pub(super) fn steps(
+    name: &Arc<str>,
+    pipeline: &Pipeline,
+    plugins: &BTreeMap<Arc<str>, Plugin>,
+) -> Result<Vec<StepVersion>, StartError> {
+    let version = |step: &StepConfig| {
+        let loaded = plugins.get(&step.plugin);
+        let plugin = loaded.ok_or_else(|| refused(format!("plugin {} is not loaded", step.plugin)))?;
+        let (pipeline, inputs) = (name.clone(), pipeline.from.clone());
+        Ok(StepVersion {
+            step: step.name.clone(),
+            plugin: step.plugin.clone(),
+            hash: plugin.hash(),
+            config: step.config.clone(),
+            limits: step.limits.clone(),
+            factories: Arc::new(StepFactories { plugin: plugin.clone(), pipeline, inputs, step: step.clone() }),
+        })
+    };
+    pipeline.steps.iter().map(version).collect()
+}
+
+/// The first version of the steps of each pipeline.
+pub(super) fn versions(
+    config: &Config,
+    plugins: &BTreeMap<Arc<str>, Plugin>,
+) -> Result<BTreeMap<Arc<str>, Arc<Versions>>, super::Error> {
+    let mut versions = BTreeMap::new();
+    for (name, of) in &config.pipelines {
+        let steps = steps(name, of, plugins).map_err(|error| super::Error::Pipeline {
+            pipeline: name.clone(),
+            error: pipeline::Error::Plugin(error),
+        })?;
+        versions.insert(name.clone(), Versions::new(name.clone(), steps, Probation::default()));
+    }
+    Ok(versions)
+}
+
+impl Wires {
+    /// Opens what its tasks share of sinks and brokers. What has not changed since `before` is gone on with.
+    pub(super) async fn with_sinks_of(mut self, before: Option<&Wires>) -> Result<Self, super::Error> {
+        let config = self.config.clone();
         for (name, source) in &config.sources {
             if let SourceConfig::Rabbitmq(settings) = source {
-                brokers.streams.insert(name.clone(), Arc::new(Broker::new(name, &settings.server)));
+                let known = before.filter(|before| before.config.sources.get(name) == Some(source));
+                let broker = known.and_then(|before| before.brokers.streams.get(name).cloned());
+                let broker = broker.unwrap_or_else(|| Arc::new(Broker::new(name, &settings.server)));
+                self.brokers.streams.insert(name.clone(), broker);
             }
         }
         for (name, sink) in &config.sinks {
-            if let SinkConfig::Rabbitmq(settings) = sink {
-                brokers.exchanges.insert(name.clone(), RabbitmqExchange::new(name, settings));
+            let known = before.filter(|before| before.config.sinks.get(name) == Some(sink));
+            match sink {
+                SinkConfig::Rabbitmq(settings) => {
+                    let exchange = known.and_then(|before| before.brokers.exchanges.get(name).cloned());
+                    let exchange = exchange.unwrap_or_else(|| RabbitmqExchange::new(name, settings));
+                    self.brokers.exchanges.insert(name.clone(), exchange);
+                }
+                SinkConfig::File(settings) => {
+                    let file = match known.and_then(|before| before.files.get(name).cloned()) {
+                        Some(file) => file,
+                        None => self.open_file(name, settings).await?,
+                    };
+                    self.files.insert(name.clone(), file);
+                }
+                SinkConfig::Stdout(_) | SinkConfig::Kafka(_) | SinkConfig::Plugin(_) => {}
             }
         }
-        brokers
+        Ok(self)
     }
-}
 
-/// Opens all file sinks at their committed positions.
-pub(super) async fn open_files(
-    config: &Config,
-    store: &dyn Store,
-    clock: &Arc<dyn Clock>,
-) -> Result<BTreeMap<Arc<str>, Arc<FileParticipant>>, super::Error> {
-    let mut files = BTreeMap::new();
-    for (name, sink) in &config.sinks {
-        if let SinkConfig::File(settings) = sink {
-            let position = store.position(&FileParticipant::key(name, settings)).await?;
-            let opened = FileParticipant::open(name, settings, position, clock.clone());
-            let file = opened.map_err(|error| super::Error::Sink { name: name.clone(), error })?;
-            files.insert(name.clone(), file);
-        }
+    /// Opens a file sink at its committed position.
+    async fn open_file(&self, name: &Arc<str>, settings: &FileSink) -> Result<Arc<FileParticipant>, super::Error> {
+        let position = self.store.position(&FileParticipant::key(name, settings)).await?;
+        let opened = FileParticipant::open(name, settings, position, self.clock.clone());
+        opened.map_err(|error| super::Error::Sink { name: name.clone(), error })
     }
-    Ok(files)
-}
 
-/// Opens a source that cannot be read again. `None`: it can, or it is not needed, as a listener on the network waits for
-/// what is still to come and a drained appliance does not.
-pub(super) async fn listener(
-    name: &Arc<str>,
-    source: &SourceConfig,
-    mode: Mode,
-    clock: &Arc<dyn Clock>,
-    store: &dyn Store,
-    received: Arc<Received>,
-) -> Result<Option<Box<dyn Listener>>, Error> {
-    Ok(match source {
-        SourceConfig::Stdin(settings) => Some(Box::new(StdinListener::new(settings, clock.clone(), received)?)),
-        SourceConfig::Syslog(settings) if mode == Mode::Follow => {
-            Some(Box::new(SyslogListener::bind(name, settings, clock.clone(), received)?))
-        }
-        SourceConfig::Rabbitmq(settings) if settings.stream.is_none() => {
-            let listener = RabbitmqListener::open(name, settings, mode, clock.clone(), store, received);
-            Some(Box::new(listener.await?))
-        }
-        SourceConfig::Syslog(_)
-        | SourceConfig::Rabbitmq(_)
-        | SourceConfig::File(_)
-        | SourceConfig::Demo(_)
-        | SourceConfig::Kafka(_)
-        | SourceConfig::Table(_) => None,
-    })
+    /// Opens a source that cannot be read again. `None`: it can, or it is not needed, as a listener on the network waits for
+    /// what is still to come and a drained appliance does not.
+    pub(super) async fn listener(
+        &self,
+        name: &Arc<str>,
+        source: &SourceConfig,
+        received: Arc<Received>,
+    ) -> Result<Option<Box<dyn Listener>>, Error> {
+        let (mode, clock) = (self.mode, self.clock.clone());
+        Ok(match source {
+            SourceConfig::Stdin(settings) => Some(Box::new(StdinListener::new(settings, clock, received)?)),
+            SourceConfig::Syslog(settings) if mode == Mode::Follow => {
+                Some(Box::new(SyslogListener::bind(name, settings, clock, received)?))
+            }
+            SourceConfig::Rabbitmq(settings) if settings.stream.is_none() => {
+                let listener = RabbitmqListener::open(name, settings, mode, clock, &*self.store, received);
+                Some(Box::new(listener.await?))
+            }
+            SourceConfig::Syslog(_)
+            | SourceConfig::Rabbitmq(_)
+            | SourceConfig::File(_)
+            | SourceConfig::Demo(_)
+            | SourceConfig::Kafka(_)
+            | SourceConfig::Table(_) => None,
+        })
+    }
 }
 
 #[async_trait]
@@ -183,27 +251,13 @@ impl Wiring for Wires {
         }
     }
 
-    async fn chain(&self, task: &TaskSpec) -> Result<Chain, StartError> {
-        let Some(pipeline) = self.config.pipelines.get(&task.pipeline) else {
-            return Err(refused(format!("pipeline {} is not in the configuration", task.pipeline)));
+    async fn chain(&self, task: &TaskSpec) -> Result<Chain, step::Error> {
+        let known = self.config.pipelines.get(&task.pipeline).zip(self.versions.get(&task.pipeline));
+        let Some((pipeline, versions)) = known else {
+            return Err(refused(format!("pipeline {} is not in the configuration", task.pipeline)).into());
         };
-        let mut steps = Vec::new();
-        for step in &pipeline.steps {
-            let context = StepContext {
-                pipeline: task.pipeline.clone(),
-                step: step.name.clone(),
-                partition: task.partition,
-                inputs: pipeline.from.clone(),
-                tables: step.table_names(),
-            };
-            let factory = self.plugin(step)?.step(context, step.config.clone(), step.limits.clone());
-            let factory = factory.map_err(|error| refused(error.to_string()))?;
-            let home = task.home(&self.store);
-            steps.push(Step::start(step.name.clone(), factory, step.limits.retries, &home).await?);
-        }
         let routes = pipeline.ports.keys().cloned().zip(1..).collect();
-        Chain::new(steps, &routes)
-            .map_err(|unknown| refused(format!("no step has a port named {}", unknown.join(" or "))))
+        Chain::following(versions, &routes, &task.home(&self.store)).await
     }
 
     async fn sink(&self, task: &TaskSpec, name: &str) -> Result<Box<dyn Sink>, Error> {

@@ -7,6 +7,7 @@ pub mod bundle;
 pub mod check;
 pub mod inspect;
 pub mod progress;
+pub mod reload;
 pub mod run;
 pub mod state;
 pub mod tap;
@@ -43,6 +44,10 @@ enum Command {
     /// Looks at what pipelines remember, and moves it.
     #[command(subcommand)]
     State(state::StateCommand),
+    /// Has a running appliance go over to its pipeline file and plugins as they are now.
+    Reload(reload::ReloadArgs),
+    /// Brings back what a step of a running appliance ran before.
+    Rollback(reload::RollbackArgs),
     /// Looks at plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -79,6 +84,8 @@ pub fn main() -> u8 {
             Command::Check(args) => check::run(args).await,
             Command::Tap(args) => tap::run(args).await,
             Command::State(command) => state::run(command).await,
+            Command::Reload(args) => reload::reload(args).await,
+            Command::Rollback(args) => reload::roll_back(args).await,
             Command::Plugin(PluginCommand::Inspect(args)) => inspect::run(args).await,
             Command::Plugin(PluginCommand::Bundle(args)) => bundle::run(args).await,
         }

@@ -41,13 +41,15 @@ pub struct Snapshot {
 impl Snapshot {
     /// What a running appliance has counted now.
     pub async fn of(status: &Status, begun: Instant) -> Snapshot {
-        let pipelines = status.pipelines.iter().map(|(name, metrics)| PipelineStatus::of(name, metrics)).collect();
+        let pipelines =
+            status.pipelines.all().iter().map(|(name, metrics)| PipelineStatus::of(name, metrics)).collect();
+        let known = status.known();
         let dropped =
-            status.received.values().map(|received| received.dropped.load(std::sync::atomic::Ordering::Relaxed));
+            known.received.values().map(|received| received.dropped.load(std::sync::atomic::Ordering::Relaxed));
         Snapshot {
             elapsed: begun.elapsed(),
             pipelines,
-            lag: lag(&*status.store, &status.reads).await + status.lags.total(),
+            lag: lag(&*status.store, &known.reads).await + status.lags.total(),
             dropped: dropped.sum(),
         }
     }
@@ -284,7 +286,7 @@ impl<'a> MakeWriter<'a> for Screen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::PipelineMetrics;
+    use crate::appliance::Known;
     use crate::record::{Batch, Offset, Partition, Position, Record, Timestamp};
     use crate::store::committer::Committer;
     use crate::store::memory::MemoryStore;
@@ -425,17 +427,11 @@ a-pipeline-with-a-name            1            1            0            0
         let gone = PositionKey { input: "gone".into(), ..key.clone() };
         let clock = Arc::new(crate::clock::SystemClock);
         let (committer, _) = Committer::new(store.clone(), clock, Default::default());
-        let metrics = Arc::new(PipelineMetrics::default());
-        metrics.records_in.add(3);
-        let pipelines = [("p".into(), metrics)].into();
-        Status {
-            pipelines,
-            received: Default::default(),
-            store,
-            committer,
-            reads: vec![key, unread, gone],
-            lags: Default::default(),
-        }
+        let status = Status::new(store, committer);
+        status.pipelines.set_names([&"p".into()].into_iter());
+        status.pipelines.of("p").records_in.add(3);
+        status.set_known(Known { reads: vec![key, unread, gone], ..Known::default() });
+        status
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,7 +9,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use super::progress::{self, Screen, Snapshot};
+use super::reload::Reloader;
 use super::{EXIT_CONFIG, EXIT_DEFECT, EXIT_STORAGE, EXIT_UNAVAILABLE, check, say};
+use crate::api::Operator;
 use crate::appliance::{Appliance, Error};
 use crate::config::{self, Loaded, Overrides, Report};
 use crate::plugin::{Engine, Plugin};
@@ -25,6 +27,9 @@ pub struct RunArgs {
     /// Process what the sources hold, then end with a summary
     #[arg(long)]
     pub once: bool,
+    /// Go over to the pipeline file when it changes, as is done with plugins in their directories
+    #[arg(long, short, conflicts_with = "once")]
+    pub watch: bool,
     /// A directory with plugins, searched before those of the file; may be given again
     #[arg(long = "plugins", value_name = "DIR")]
     pub plugins: Vec<PathBuf>,
@@ -42,7 +47,7 @@ pub struct RunArgs {
 /// Runs, and gives the exit code.
 pub async fn run(args: RunArgs) -> u8 {
     let begun = Instant::now();
-    let (loaded, plugins) = match load(&args).await {
+    let Ready { loaded, engine, plugins } = match load(&args).await {
         Ok(ready) => ready,
         Err(code) => return code,
     };
@@ -50,15 +55,21 @@ pub async fn run(args: RunArgs) -> u8 {
     let screen = Screen::new(Box::new(std::io::stderr()), is_terminal() && !records_on_terminal && !args.json);
     start_log(&args, &screen);
     let mode = if args.once { Mode::Drain } else { Mode::Follow };
-    let appliance = match Appliance::start(loaded.config, plugins, mode).await {
+    let appliance = match Appliance::start(loaded.config.clone(), plugins, mode).await {
         Ok(appliance) => appliance,
         Err(error) => return failed(&error),
     };
     let (stopper, stop) = stop_signal();
     tokio::spawn(stop_on_signal(stopper));
     let (status, stdout) = (appliance.status(), appliance.stdout());
+    let operator = (mode == Mode::Follow).then(|| {
+        let reloader = Reloader::new(args.path.clone(), args.overrides(), engine, appliance.control(), loaded);
+        tokio::spawn(reloader.clone().on_signal());
+        tokio::spawn(reloader.clone().on_change(args.watch));
+        reloader as Arc<dyn Operator>
+    });
     let result = tokio::select! {
-        result = appliance.run(stop) => result,
+        result = appliance.run(stop, operator) => result,
         () = progress::show(&screen, &status, begun) => Ok(()),
     };
     if args.once {
@@ -71,12 +82,24 @@ pub async fn run(args: RunArgs) -> u8 {
     }
 }
 
+/// What an appliance is started with.
+struct Ready {
+    loaded: Loaded,
+    engine: Option<Engine>,
+    plugins: BTreeMap<Arc<str>, Plugin>,
+}
+
+impl RunArgs {
+    fn overrides(&self) -> Overrides {
+        Overrides { data: self.data.clone(), plugins: self.plugins.clone() }
+    }
+}
+
 /// Reads and checks the pipeline file and loads its plugins. What is wrong is printed; the error is the exit code.
-async fn load(args: &RunArgs) -> Result<(Loaded, BTreeMap<Arc<str>, Plugin>), u8> {
-    let overrides = Overrides { data: args.data.clone(), plugins: args.plugins.clone() };
-    let loaded = config::load(&args.path, &overrides).map_err(|report| print(&report))?;
+async fn load(args: &RunArgs) -> Result<Ready, u8> {
+    let loaded = config::load(&args.path, &args.overrides()).map_err(|report| print(&report))?;
     let mut problems = loaded.warnings.clone();
-    let mut plugins = BTreeMap::new();
+    let (mut plugins, mut started) = (BTreeMap::new(), None);
     if loaded.config.uses_plugins() {
         let engine = Engine::new(Some(loaded.config.plugin_cache())).map_err(|error| {
             say(&format!("weir: {error}"));
@@ -85,10 +108,11 @@ async fn load(args: &RunArgs) -> Result<(Loaded, BTreeMap<Arc<str>, Plugin>), u8
         let found = check::plugins(&loaded, &engine).await;
         problems.extend(found.problems);
         plugins = found.loaded;
+        started = Some(engine);
     }
     let report = Report::new(problems);
     match print(&report) {
-        0 => Ok((loaded, plugins)),
+        0 => Ok(Ready { loaded, engine: started, plugins }),
         code => Err(code),
     }
 }

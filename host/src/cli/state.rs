@@ -78,6 +78,13 @@ pub struct Data {
     directory: PathBuf,
 }
 
+impl Data {
+    /// The data directory.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+}
+
 /// Why it was not done.
 #[derive(Debug, thiserror::Error)]
 enum Error {

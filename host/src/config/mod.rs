@@ -111,6 +111,15 @@ impl Source {
     pub fn is_kafka(&self) -> bool {
         matches!(self, Source::Kafka(_))
     }
+
+    /// Whether it cannot be read again, so that what it receives enters the intake stream of its name.
+    pub fn listens(&self) -> bool {
+        match self {
+            Source::Stdin(_) | Source::Syslog(_) => true,
+            Source::Rabbitmq(settings) => settings.stream.is_none(),
+            Source::File(_) | Source::Demo(_) | Source::Kafka(_) | Source::Table(_) => false,
+        }
+    }
 }
 
 /// Rows of a file, as a table that is replaced when the file changes.
@@ -214,7 +223,7 @@ pub struct DemoSource {
 }
 
 /// A chain of steps from inputs to outputs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Pipeline {
     /// What it reads: sources and streams, at least one.
     pub from: Vec<Arc<str>>,
@@ -265,7 +274,7 @@ impl Pipeline {
 }
 
 /// One configured use of a plugin.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Step {
     /// Its name: the plugin's, with `-2` and so on where the pipeline uses the plugin again.
     pub name: Arc<str>,
@@ -305,7 +314,7 @@ pub struct StepLimits {
 }
 
 /// Where records leave.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Sink {
     /// Standard output.
     Stdout(StdoutSink),

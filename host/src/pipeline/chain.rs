@@ -6,8 +6,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
+use super::follow::{Follow, Next};
 use crate::plugin::step::{Error, Step};
-use crate::plugin::{Advanced, Answer, Given, Outcome};
+use crate::plugin::versions::Versions;
+use crate::plugin::{Advanced, Answer, Given, Outcome, StartError};
 use crate::record::{Batch, Offset, Output, Port, Record, Reject, Timestamp};
 use crate::state::{Home, view};
 use crate::store::StateChange;
@@ -20,6 +24,8 @@ pub struct Chain {
     steps: Vec<Step>,
     /// For each step the routes of its ports, the first of which has number 1.
     ports: Vec<Vec<Option<Route>>>,
+    /// Where the steps may come to run other versions.
+    follow: Option<Follow>,
 }
 
 /// What became of a batch.
@@ -120,7 +126,43 @@ impl Chain {
         let ports = steps.iter().map(ports_of).collect();
         let known = |name: &str| steps.iter().any(|step| step.description().ports.iter().any(|port| port == name));
         let unknown: Vec<_> = routes.keys().filter(|name| !known(name)).cloned().collect();
-        if unknown.is_empty() { Ok(Chain { steps, ports }) } else { Err(unknown) }
+        if unknown.is_empty() { Ok(Chain { steps, ports, follow: None }) } else { Err(unknown) }
+    }
+
+    /// The steps of a pipeline as they are to run now, and as they come to run later.
+    pub async fn following(
+        versions: &Arc<Versions>,
+        routes: &BTreeMap<Arc<str>, Route>,
+        home: &Home,
+    ) -> Result<Self, Error> {
+        let (follow, steps) = Follow::start(versions, home).await?;
+        let unknown_port = |unknown: Vec<Arc<str>>| {
+            let message = format!("no step has a port named {}", unknown.join(" or "));
+            let number = versions.current().number;
+            match versions.failed(number, &message) {
+                true => Error::Superseded,
+                false => Error::Start(StartError::Config { path: String::new(), message }),
+            }
+        };
+        let chain = Chain::new(steps, routes).map_err(unknown_port)?;
+        Ok(Chain { follow: Some(follow), ..chain })
+    }
+
+    /// Waits until its steps are to run another version, and can.
+    pub async fn next_version(&mut self) -> Result<Next, Error> {
+        match &mut self.follow {
+            Some(follow) => follow.next().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Has its steps run another version. Where that cannot take over what they remember, the task has to begin again.
+    pub fn replace(&mut self, next: Next) -> Result<(), Error> {
+        let Some(follow) = &mut self.follow else { return Ok(()) };
+        let begun = Instant::now();
+        follow.replace(&mut self.steps, next)?;
+        follow.versions().paused(begun.elapsed());
+        Ok(())
     }
 
     /// Whether a step has keyed state, and is to be told of time.
@@ -159,10 +201,10 @@ impl Chain {
             is_called_by_time: false,
             done: Processed::default(),
         };
+        let given = batch.len();
         let mut flow = Flow { records: batch, origin: None };
         let mut at = 0;
         if self.is_stateful() {
-            let given = flow.records.len();
             pass.origins.offsets = flow.records.iter().map(|record| record.offset).collect();
             // Records have their event time once they leave the last step before it that gives it, where there is one.
             let before = self.steps.iter().take_while(|step| !step.is_stateful());
@@ -175,6 +217,9 @@ impl Chain {
             pass.now.watermark = pass.origins.watermarks.last().copied().filter(|watermark| *watermark > NOT_YET);
         }
         self.run(at..self.steps.len(), &mut flow, &mut pass).await?;
+        if let Some(follow) = &self.follow {
+            follow.count(given, pass.done.refused.iter().map(|refused| refused.reasons.len()).sum())?;
+        }
         Ok(self.finish(flow, pass, &source))
     }
 

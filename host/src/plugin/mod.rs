@@ -12,6 +12,7 @@ pub mod instance;
 pub mod load;
 pub mod precompile;
 pub mod step;
+pub mod versions;
 
 mod bindings;
 mod cache;

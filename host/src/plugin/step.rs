@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bisect::Bisection;
+use super::versions::Trial;
 use super::{Advanced, Alarms, Answer, Description, Factory, Failure, Given, Instance, Outcome, StartError};
 use crate::record::{Batch, Record, Reject, Timestamp};
 use crate::state::{Home, Tables};
@@ -34,6 +35,25 @@ pub enum Error {
     /// Its state could not be read.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// It failed on probation: another version is to run, from the last commit.
+    #[error("another version of the steps is to run")]
+    Superseded,
+}
+
+/// An instance that is ready to work.
+pub struct Started {
+    factory: Arc<dyn Factory>,
+    instance: Box<dyn Instance>,
+    description: Description,
+    retries: u32,
+}
+
+impl Started {
+    /// Starts an instance. A retriable reject will be tried again `retries` times.
+    pub async fn by(factory: Arc<dyn Factory>, retries: u32) -> Result<Self, StartError> {
+        let (instance, description) = factory.start().await?;
+        Ok(Started { factory, instance, description, retries })
+    }
 }
 
 /// One step of one task.
@@ -45,6 +65,8 @@ pub struct Step {
     retries: u32,
     tables: Tables,
     alarms: Alarms,
+    /// Where it may be replaced.
+    trial: Option<Trial>,
 }
 
 impl Step {
@@ -56,10 +78,36 @@ impl Step {
         retries: u32,
         home: &Home,
     ) -> Result<Self, StartError> {
-        let (instance, description) = factory.start().await?;
+        Ok(Step::of(name, Started::by(factory, retries).await?, home))
+    }
+
+    /// A step whose first instance was started. Its tables, if it has any, are at `home`.
+    pub fn of(name: Arc<str>, started: Started, home: &Home) -> Self {
+        let Started { factory, instance, description, retries } = started;
         let tables = home.tables(&name, description.tables.as_deref().unwrap_or_default());
         let alarms = Alarms::default();
-        Ok(Step { name, factory, instance: Some(instance), description, retries, tables, alarms })
+        Step { name, factory, instance: Some(instance), description, retries, tables, alarms, trial: None }
+    }
+
+    /// Goes on with another instance, of another version perhaps. What it remembers stays. `false`: the other describes other
+    /// ports or tables, and nothing was done.
+    pub fn replace(&mut self, started: Started) -> bool {
+        let is_alike = started.description == self.description;
+        if is_alike {
+            (self.factory, self.retries) = (started.factory, started.retries);
+            self.instance = Some(started.instance);
+        }
+        is_alike
+    }
+
+    /// Says which version it runs, whose failures are told of from now on.
+    pub fn set_trial(&mut self, trial: Trial) {
+        self.trial = Some(trial);
+    }
+
+    /// Whether another version is to run, as this one failed.
+    fn is_superseded(&self, why: &dyn std::fmt::Display) -> bool {
+        self.trial.as_ref().is_some_and(|trial| trial.failed(&self.name, why))
     }
 
     /// Its name in the pipeline.
@@ -166,6 +214,9 @@ impl Step {
                 }
                 Err(failed) => {
                     self.done(None)?;
+                    if self.is_superseded(&failed) {
+                        return Err(Error::Superseded);
+                    }
                     tracing::warn!(step = %self.name, "as time passed {failed}; trying again in a fresh instance");
                     failure = Some(failed);
                 }
@@ -247,8 +298,10 @@ impl Step {
             result = Err(Failure::Answer(idle));
         }
         self.done(result.is_ok().then_some(instance))?;
-        if let Ok(outcome) = &result {
-            self.alarms = outcome.alarms;
+        match &result {
+            Ok(outcome) => self.alarms = outcome.alarms,
+            Err(failure) if self.is_superseded(failure) => return Err(Error::Superseded),
+            Err(_) => {}
         }
         Ok(result)
     }
@@ -257,12 +310,15 @@ impl Step {
         if let Some(instance) = self.instance.take() {
             return Ok(instance);
         }
-        let (instance, description) = self.factory.start().await?;
-        if description != self.description {
-            let different = "it describes other ports or tables than when it was started first".into();
-            return Err(StartError::Failed(Failure::Answer(different)).into());
+        let started = self.factory.start().await.and_then(|(instance, description)| {
+            let different = "it describes other ports or tables than when it was started first";
+            if description == self.description { Ok(instance) } else { Err(Failure::Answer(different.into()).into()) }
+        });
+        match started {
+            Ok(instance) => Ok(instance),
+            Err(error) if self.is_superseded(&error) => Err(Error::Superseded),
+            Err(error) => Err(error.into()),
         }
-        Ok(instance)
     }
 
     /// After a call: keeps what it wrote, and its instance, or undoes it.

@@ -9,5 +9,6 @@ mod hostile;
 mod lies;
 mod load;
 mod logs;
+mod malformed;
 mod sinks;
 mod stateful;

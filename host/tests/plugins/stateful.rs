@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use weir::clock::Clock;
 use weir::metrics::PipelineMetrics;
 use weir::pipeline::{Chain, Destination, Task, TaskInput, TaskSpec, Wiring};
-use weir::plugin::step::Step;
+use weir::plugin::step::{self, Step};
 use weir::plugin::{Answer, Description, Factory, Failure, Given, Instance, Outcome, Plugin, StartError};
 use weir::record::{Batch, Offset, Output, Partition, Position, Record, Timestamp};
 use weir::sink::{Confirm, Delivery, Sink};
@@ -368,7 +368,7 @@ impl Wiring for CaseWires {
         Ok(Box::new(CaseReader { case: self.case.clone(), input: input.name.parse().unwrap(), next }))
     }
 
-    async fn chain(&self, task: &TaskSpec) -> Result<Chain, StartError> {
+    async fn chain(&self, task: &TaskSpec) -> Result<Chain, step::Error> {
         let home = task.home(&self.store);
         let step = self.plugin.step(context(), self.case.config.clone(), limits()).unwrap();
         let mut steps = Vec::new();

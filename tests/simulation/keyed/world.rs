@@ -11,8 +11,7 @@ use futures_util::future::FutureExt;
 use weir::clock::Clock;
 use weir::metrics::PipelineMetrics;
 use weir::pipeline::{Chain, Destination, StreamTarget, TableInput, Task, TaskInput, TaskSpec, Wiring};
-use weir::plugin::StartError;
-use weir::plugin::step::Step;
+use weir::plugin::step::{self, Step};
 use weir::record::{Offset, Partition, Position, Record, Timestamp};
 use weir::sink::Sink;
 use weir::source::{Error, Mode, Reader};
@@ -246,7 +245,7 @@ impl Wiring for Wires {
         Ok(Box::new(PlanReader::open(self.world.clone(), which, key, at, self.mode)))
     }
 
-    async fn chain(&self, task: &TaskSpec) -> Result<Chain, StartError> {
+    async fn chain(&self, task: &TaskSpec) -> Result<Chain, step::Error> {
         let home = task.home(&(Arc::new(self.world.store()) as Arc<dyn Store>));
         let mut steps = Vec::new();
         for (name, kind) in [("filter", Kind::Filter), ("count", Kind::Count), ("tally", Kind::Tally)] {

@@ -19,6 +19,20 @@ pub struct Plugins {
     pub loaded: BTreeMap<Arc<str>, Plugin>,
     /// Errors and warnings. Without an error all plugins were loaded and took their configuration.
     pub problems: Vec<Problem>,
+    /// The pipelines that cannot run with them, and why.
+    pub broken: BTreeMap<Arc<str>, String>,
+}
+
+impl Plugins {
+    /// Keeps a problem of some pipelines.
+    fn add<'a>(&mut self, problem: Problem, pipelines: impl IntoIterator<Item = &'a Arc<str>>) {
+        if !problem.is_warning() {
+            for name in pipelines {
+                self.broken.entry(name.clone()).or_insert_with(|| problem.to_string());
+            }
+        }
+        self.problems.push(problem);
+    }
 }
 
 /// Loads and starts the plugins of all steps and sinks.
@@ -30,7 +44,10 @@ pub async fn plugins(loaded: &Loaded, engine: &Engine) -> Plugins {
         let users: Vec<&Use<'_>> = uses.iter().filter(|used| used.step.plugin == *name).collect();
         match load(&catalog, engine, name).await {
             Ok(plugin) => drop(plugins.loaded.insert(name.clone(), plugin)),
-            Err(problem) => plugins.problems.push(mark(problem, loaded, &users)),
+            Err(problem) => {
+                let of = users.iter().flat_map(|used| used.pipelines(loaded)).collect::<Vec<_>>();
+                plugins.add(mark(problem, loaded, &users), of);
+            }
         }
     }
     let mut described = Vec::new();
@@ -38,7 +55,7 @@ pub async fn plugins(loaded: &Loaded, engine: &Engine) -> Plugins {
         let Some(plugin) = plugins.loaded.get(&used.step.plugin) else { continue };
         match used.start(plugin).await {
             Ok(description) => described.push((used, description)),
-            Err(failure) => plugins.problems.push(used.problem(loaded, failure)),
+            Err(failure) => plugins.add(used.problem(loaded, failure), used.pipelines(loaded)),
         }
     }
     for (name, pipeline) in &loaded.config.pipelines {
@@ -47,9 +64,11 @@ pub async fn plugins(loaded: &Loaded, engine: &Engine) -> Plugins {
         // A step that did not start has not said which ports it has.
         if steps.len() == pipeline.steps.len() {
             let ports: Vec<_> = steps.iter().map(|(used, description)| (used.step, description)).collect();
-            plugins.problems.extend(ports_problems(loaded, name, pipeline, &ports));
             let described: Vec<_> = steps.iter().map(|(_, description)| description).collect();
-            plugins.problems.extend(inputs::problems(loaded, name, pipeline, &described));
+            let found = ports_problems(loaded, name, pipeline, &ports).into_iter();
+            found
+                .chain(inputs::problems(loaded, name, pipeline, &described))
+                .for_each(|problem| plugins.add(problem, [name]));
         }
     }
     plugins
@@ -131,6 +150,15 @@ fn mark(problem: Problem, loaded: &Loaded, users: &[&Use<'_>]) -> Problem {
 }
 
 impl Use<'_> {
+    /// The pipelines that need it.
+    fn pipelines<'a>(&self, loaded: &'a Loaded) -> Vec<&'a Arc<str>> {
+        let needs = |(name, pipeline): &(&'a Arc<str>, &'a Pipeline)| match self.owner {
+            StepOwner::Pipeline(owner, _) => ***name == *owner,
+            StepOwner::Sink(sink) => pipeline.writes(sink),
+        };
+        loaded.config.pipelines.iter().filter(needs).map(|(name, _)| name).collect()
+    }
+
     async fn start(&self, plugin: &Plugin) -> Result<Description, Failure> {
         let (context, config, limits) = (self.context.clone(), self.step.config.clone(), self.step.limits.clone());
         match self.world {

@@ -1,0 +1,454 @@
+//! Going over to another configuration while everything runs: what has changed is found, and nothing else notices.
+//!
+//! Where only what steps run has changed, tasks go over between two batches. Where a pipeline reads, writes or remembers
+//! something else its tasks finish what they have begun and are started anew. What cannot be used is refused, and what ran
+//! before runs on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+use super::plan::readers;
+use super::units::Unit;
+use super::wires::{self, Wires};
+use super::{DRAIN_TIME_MAX, Error, Running, Status};
+use crate::api::VersionStatus;
+use crate::config::{Config, Limits, Pipeline, Sink, Source, StepTable, StreamKey};
+use crate::plugin::Plugin;
+use crate::plugin::versions::{Probation, StepVersion, Versions};
+use crate::source::Mode;
+use crate::source::stream::Writers;
+use crate::stop::Stop;
+use crate::store::StreamSpec;
+
+/// What is to run from now on.
+pub struct Wanted {
+    /// The configuration.
+    pub config: Config,
+    /// All the plugins that it uses and that can be used, by name.
+    pub plugins: BTreeMap<Arc<str>, Plugin>,
+    /// The pipelines that cannot run so, and why.
+    pub broken: BTreeMap<Arc<str>, String>,
+    /// Whether somebody asks for it, so that what failed before is to be tried again.
+    pub is_asked_for: bool,
+}
+
+/// What became of a reload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Of each pipeline, by name.
+    pub pipelines: Vec<PipelineChange>,
+    /// Why nothing was done, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// What became of a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PipelineChange {
+    /// Its name.
+    pub name: String,
+    /// What was done.
+    pub change: Change,
+    /// Why.
+    pub why: String,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// Nothing.
+    Unchanged,
+    /// Its steps go over to other versions between two batches.
+    Swapped,
+    /// Its tasks were ended and started anew.
+    Restarted,
+    /// It is new.
+    Started,
+    /// It is gone.
+    Stopped,
+    /// It cannot be as it is wanted. What ran before runs on.
+    Refused,
+}
+
+impl Reloaded {
+    /// Whether something was refused.
+    pub fn is_refused(&self) -> bool {
+        self.problem.is_some() || self.pipelines.iter().any(|of| of.change == Change::Refused)
+    }
+}
+
+/// Where a running appliance is told what to do.
+#[derive(Clone)]
+pub struct Control {
+    requests: mpsc::Sender<Request>,
+    status: Arc<Status>,
+}
+
+/// A reload that was asked for.
+pub(super) struct Request {
+    wanted: Wanted,
+    answer: oneshot::Sender<Reloaded>,
+}
+
+impl Control {
+    pub(super) fn new(requests: mpsc::Sender<Request>, status: Arc<Status>) -> Self {
+        Control { requests, status }
+    }
+
+    /// Goes over to another configuration.
+    pub async fn reload(&self, wanted: Wanted) -> Reloaded {
+        let ends = || self.refuse("the appliance ends");
+        let (answer, answered) = oneshot::channel();
+        if self.requests.send(Request { wanted, answer }).await.is_err() {
+            return ends();
+        }
+        answered.await.unwrap_or_else(|_| ends())
+    }
+
+    /// What the steps of each pipeline run.
+    pub fn versions(&self) -> Vec<VersionStatus> {
+        self.status.known().versions.iter().map(|(name, versions)| VersionStatus::of(name, versions)).collect()
+    }
+
+    /// The answer where nothing is done.
+    pub fn refuse(&self, problem: &str) -> Reloaded {
+        Reloaded { problem: Some(problem.to_owned()), ..self.all(Change::Refused, "") }
+    }
+
+    fn all(&self, change: Change, why: &str) -> Reloaded {
+        let of = |name: &Arc<str>| PipelineChange { name: name.to_string(), change, why: why.to_owned() };
+        Reloaded { pipelines: self.status.pipelines.all().keys().map(of).collect(), problem: None }
+    }
+
+    /// Brings back what a step ran before. The step is `STEP`, where one pipeline alone has a step of the name, or
+    /// `PIPELINE/STEP`. Says which, or why not.
+    pub fn roll_back(&self, step: &str) -> Result<String, String> {
+        let known = self.status.known();
+        let all = known.versions.iter().flat_map(|(pipeline, versions)| {
+            let steps = versions.current().steps.iter().map(|of| of.step.clone()).collect::<Vec<_>>();
+            steps.into_iter().map(move |name| (format!("{pipeline}/{name}"), name, versions))
+        });
+        let meant: Vec<_> = all.filter(|(whole, name, _)| step == whole || step == &**name).collect();
+        match &*meant {
+            [(whole, name, versions)] if versions.roll_back(name) => Ok(whole.clone()),
+            [(whole, _, _)] => Err(format!("{whole} has run nothing else before")),
+            [] => Err(format!("there is no step {step}")),
+            several => {
+                let names = several.iter().map(|(whole, _, _)| whole.as_str()).collect::<Vec<_>>().join(" or ");
+                Err(format!("which is meant: {names}?"))
+            }
+        }
+    }
+}
+
+/// What is to be done with a pipeline.
+enum Plan {
+    Keep,
+    Swap(Vec<StepVersion>),
+    Restart(&'static str),
+    Start,
+    Stop,
+    Refuse(String),
+}
+
+impl Plan {
+    fn change(&self) -> (Change, &str) {
+        match self {
+            Plan::Keep => (Change::Unchanged, ""),
+            Plan::Swap(_) => (Change::Swapped, "its steps run another version"),
+            Plan::Restart(why) => (Change::Restarted, why),
+            Plan::Start => (Change::Started, "it is new"),
+            Plan::Stop => (Change::Stopped, "it is no longer in the pipeline file"),
+            Plan::Refuse(why) => (Change::Refused, why),
+        }
+    }
+}
+
+/// All of a configuration that a pipeline's tasks depend on, beside what its steps run.
+#[derive(PartialEq)]
+struct Footprint<'a> {
+    from: &'a [Arc<str>],
+    to: &'a [Arc<str>],
+    ports: &'a BTreeMap<Arc<str>, Vec<Arc<str>>>,
+    steps: Vec<(&'a str, &'a [StepTable])>,
+    sources: Vec<Option<&'a Source>>,
+    streams: Vec<Option<(&'a StreamSpec, Option<&'a StreamKey>)>>,
+    sinks: Vec<Option<(&'a Sink, Option<String>)>>,
+    limits: &'a Limits,
+}
+
+impl<'a> Footprint<'a> {
+    fn of(config: &'a Config, plugins: &BTreeMap<Arc<str>, Plugin>, pipeline: &'a Pipeline) -> Self {
+        let hash = |sink: &Sink| match sink {
+            Sink::Plugin(step) => plugins.get(&step.plugin).map(Plugin::hash),
+            _ => None,
+        };
+        let read_in_place = |name| config.sources.get(name).filter(|source| !source.listens());
+        let stream = |name| config.streams.get(name).map(|spec| (spec, config.stream_keys.get(name)));
+        Footprint {
+            from: &pipeline.from,
+            to: &pipeline.to,
+            ports: &pipeline.ports,
+            steps: pipeline.steps.iter().map(|step| (&*step.name, &*step.tables)).collect(),
+            sources: inputs(pipeline).map(read_in_place).collect(),
+            streams: inputs(pipeline).chain(outputs(pipeline)).map(stream).collect(),
+            sinks: outputs(pipeline).map(|name| config.sinks.get(name).map(|sink| (sink, hash(sink)))).collect(),
+            limits: &config.limits,
+        }
+    }
+}
+
+fn inputs(pipeline: &Pipeline) -> impl Iterator<Item = &Arc<str>> {
+    let tables = pipeline.steps.iter().flat_map(|step| &step.tables);
+    pipeline.from.iter().chain(tables.map(|table| &table.name))
+}
+
+fn outputs(pipeline: &Pipeline) -> impl Iterator<Item = &Arc<str>> {
+    pipeline.to.iter().chain(pipeline.ports.values().flatten())
+}
+
+/// Has the pipelines that are broken stay as they are: with all that they use, which may not have changed then.
+fn keep_broken(old: &Config, new: &mut Config, broken: &BTreeMap<Arc<str>, String>) -> Result<(), String> {
+    for (name, why) in broken {
+        let Some(pipeline) = old.pipelines.get(name) else {
+            new.pipelines.remove(name);
+            continue;
+        };
+        let changed = |kind: &str, other: &str| {
+            Err(format!(
+                "pipeline {name} cannot be as it is wanted, and the {kind} {other} that it uses has changed: {why}"
+            ))
+        };
+        for used in inputs(pipeline).chain(outputs(pipeline)) {
+            if let Some(source) = old.sources.get(used)
+                && new.sources.entry(used.clone()).or_insert_with(|| source.clone()) != source
+            {
+                return changed("source", used);
+            }
+            if let Some(sink) = old.sinks.get(used)
+                && new.sinks.entry(used.clone()).or_insert_with(|| sink.clone()) != sink
+            {
+                return changed("sink", used);
+            }
+            if let Some(stream) = old.streams.get(used)
+                && new.streams.entry(used.clone()).or_insert_with(|| stream.clone()) != stream
+            {
+                return changed("stream", used);
+            }
+            if let Some(key) = old.stream_keys.get(used) {
+                new.stream_keys.entry(used.clone()).or_insert_with(|| key.clone());
+            }
+        }
+        new.pipelines.insert(name.clone(), pipeline.clone());
+    }
+    Ok(())
+}
+
+impl Running {
+    /// Goes over to another configuration and says what became of it. An error is one that ends the appliance.
+    pub(super) async fn reload(&mut self, request: Request, stop: &mut Stop) -> Result<(), Error> {
+        let Request { wanted, answer } = request;
+        let reloaded = self.go_over(wanted, stop).await?;
+        for PipelineChange { name, change, why } in &reloaded.pipelines {
+            match change {
+                Change::Unchanged => {}
+                Change::Refused => tracing::warn!(pipeline = %name, "refused: {why}"),
+                change => tracing::info!(pipeline = %name, "{}: {why}", format!("{change:?}").to_lowercase()),
+            }
+        }
+        if let Some(problem) = &reloaded.problem {
+            tracing::warn!("nothing was reloaded: {problem}");
+        }
+        let _ = answer.send(reloaded);
+        Ok(())
+    }
+
+    async fn go_over(&mut self, wanted: Wanted, stop: &mut Stop) -> Result<Reloaded, Error> {
+        let Wanted { mut config, mut plugins, broken, is_asked_for } = wanted;
+        let old = self.wires.clone();
+        let refused = |problem: String| {
+            let of = |name: &Arc<str>| PipelineChange {
+                name: name.to_string(),
+                change: Change::Refused,
+                why: String::new(),
+            };
+            Ok(Reloaded { pipelines: old.config.pipelines.keys().map(of).collect(), problem: Some(problem) })
+        };
+        if self.mode == Mode::Drain {
+            return refused("it runs to the end of what there is (--once) and is not reloaded".into());
+        }
+        if config.data != old.config.data {
+            return refused("`data` has changed: that takes a restart of the appliance".into());
+        }
+        if let Err(problem) = keep_broken(&old.config, &mut config, &broken) {
+            return refused(problem);
+        }
+        for (name, plugin) in &old.plugins {
+            plugins.entry(name.clone()).or_insert_with(|| plugin.clone());
+        }
+        let plans = match self.plans(&config, &plugins, &broken, is_asked_for) {
+            Ok(plans) => plans,
+            Err(problem) => return refused(problem),
+        };
+        let listeners = changed_listeners(&old.config, &config);
+        let is_stdin = |name: &Arc<str>| matches!(old.config.sources.get(name), Some(Source::Stdin(_)));
+        if let Some(name) = listeners.iter().find(|name| is_stdin(name)) {
+            return refused(format!("source {name} has changed: standard input cannot be opened again"));
+        }
+        // What can be refused without a pause of anything is.
+        for spec in config.streams.values() {
+            if let Err(error) = self.store.create_stream(spec).await {
+                return refused(error.to_string());
+            }
+        }
+        let of = |wanted: fn(&Plan) -> bool| -> BTreeSet<Arc<str>> {
+            plans.iter().filter(|(_, plan)| wanted(plan)).map(|(name, _)| name.clone()).collect()
+        };
+        let ending = of(|plan| matches!(plan, Plan::Stop | Plan::Restart(_)));
+        let starting = of(|plan| matches!(plan, Plan::Start | Plan::Restart(_)));
+        if !self.end(&listeners, &ending, stop).await? {
+            return refused("the appliance ends".into());
+        }
+        match self.start_anew(config, plugins, &listeners, &starting).await {
+            Ok(()) => {}
+            Err(error) => {
+                self.wires = old.clone();
+                let opened = self.make_known(&listeners).await?;
+                self.spawn(opened, &ending)?;
+                return refused(error.to_string());
+            }
+        }
+        for read in readers(&old.config, &*self.store).await? {
+            let is_over = ending.contains(&read.position.owner) && !starting.contains(&read.position.owner);
+            if is_over {
+                self.committer.remove_reader(&read.position);
+            }
+        }
+        let mut reloaded = Reloaded { pipelines: Vec::new(), problem: None };
+        for (name, plan) in plans {
+            let (change, why) = plan.change();
+            reloaded.pipelines.push(PipelineChange { name: name.to_string(), change, why: why.to_owned() });
+            if let (Plan::Swap(steps), Some(versions)) = (plan, self.wires.versions.get(&name)) {
+                versions.install(steps, Probation::default());
+            }
+        }
+        Ok(reloaded)
+    }
+
+    /// What is to be done with each pipeline, of before and from now on.
+    fn plans(
+        &self,
+        config: &Config,
+        plugins: &BTreeMap<Arc<str>, Plugin>,
+        broken: &BTreeMap<Arc<str>, String>,
+        is_asked_for: bool,
+    ) -> Result<BTreeMap<Arc<str>, Plan>, String> {
+        let (old, versions) = (&self.wires.config, &self.wires.versions);
+        let mut plans = BTreeMap::new();
+        for name in old.pipelines.keys().chain(config.pipelines.keys()).chain(broken.keys()) {
+            let plan = match (broken.get(name), old.pipelines.get(name), config.pipelines.get(name)) {
+                (Some(why), _, _) => Plan::Refuse(why.clone()),
+                (None, _, None) => Plan::Stop,
+                (None, None, Some(_)) => Plan::Start,
+                (None, Some(before), Some(now)) => {
+                    let is_same =
+                        Footprint::of(old, &self.wires.plugins, before) == Footprint::of(config, plugins, now);
+                    let steps = wires::steps(name, now, plugins).map_err(|error| error.to_string())?;
+                    match versions.get(name) {
+                        Some(versions) if is_same && versions.current().steps == steps => Plan::Keep,
+                        Some(versions) if is_same => match versions.why_not(&steps).filter(|_| !is_asked_for) {
+                            Some(why) => Plan::Refuse(format!("it failed before: {why}")),
+                            None => Plan::Swap(steps),
+                        },
+                        _ => Plan::Restart("what it reads, writes or is made of has changed"),
+                    }
+                }
+            };
+            plans.insert(name.clone(), plan);
+        }
+        Ok(plans)
+    }
+
+    /// Has listeners and pipelines finish what they have begun. `false`: the whole appliance is to end meanwhile.
+    async fn end(
+        &mut self,
+        listeners: &BTreeSet<Arc<str>>,
+        pipelines: &BTreeSet<Arc<str>>,
+        stop: &mut Stop,
+    ) -> Result<bool, Error> {
+        let listeners = listeners.iter().cloned().map(Unit::Listener);
+        let units: Vec<Unit> = listeners.chain(pipelines.iter().cloned().map(Unit::Pipeline)).collect();
+        units.iter().for_each(|unit| self.units.stop(unit));
+        let deadline = tokio::time::Instant::now() + DRAIN_TIME_MAX;
+        while self.units.is_any_running(&units) {
+            tokio::select! { biased;
+                () = stop.stopped() => return Ok(false),
+                ended = self.units.ended() => ended.unwrap_or(Ok(()))?,
+                () = tokio::time::sleep_until(deadline) => {
+                    tracing::warn!("not all that was on its way was committed in {DRAIN_TIME_MAX:?}; it is read again");
+                    units.iter().for_each(|unit| self.units.end_at_once(unit));
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Opens what the new configuration asks for, and runs it.
+    async fn start_anew(
+        &mut self,
+        config: Config,
+        plugins: BTreeMap<Arc<str>, Plugin>,
+        listeners: &BTreeSet<Arc<str>>,
+        starting: &BTreeSet<Arc<str>>,
+    ) -> Result<(), Error> {
+        let old = &self.wires;
+        let mut versions = BTreeMap::new();
+        for (name, pipeline) in &config.pipelines {
+            let known = old.versions.get(name).filter(|_| !starting.contains(name)).cloned();
+            let failed =
+                |error| Error::Pipeline { pipeline: name.clone(), error: crate::pipeline::Error::Plugin(error) };
+            let versions_of = match known {
+                Some(known) => known,
+                None => {
+                    let steps = wires::steps(name, pipeline, &plugins).map_err(failed)?;
+                    Versions::new(name.clone(), steps, Probation::default())
+                }
+            };
+            versions.insert(name.clone(), versions_of);
+        }
+        let writers = |name: &Arc<str>| (name.clone(), old.writers.get(name).cloned().unwrap_or_default());
+        let writers: BTreeMap<Arc<str>, Writers> = config.streams.keys().map(writers).collect();
+        let wires = Wires {
+            config: Arc::new(config),
+            mode: old.mode,
+            clock: old.clock.clone(),
+            store: old.store.clone(),
+            committer: old.committer.clone(),
+            writers,
+            plugins,
+            versions,
+            stdout: old.stdout.clone(),
+            files: BTreeMap::new(),
+            kafka: old.kafka.clone(),
+            brokers: wires::Brokers::default(),
+        };
+        let wires = Arc::new(wires.with_sinks_of(Some(old)).await?);
+        self.wires = wires;
+        let opened = self.make_known(listeners).await?;
+        self.spawn(opened, starting)
+    }
+}
+
+/// The sources that listen, or listened before, and are not the same.
+fn changed_listeners(old: &Config, new: &Config) -> BTreeSet<Arc<str>> {
+    let names = old.sources.keys().chain(new.sources.keys());
+    let is_changed = |name: &&Arc<str>| {
+        let (old, new) = (old.sources.get(*name), new.sources.get(*name));
+        old != new && old.into_iter().chain(new).any(Source::listens)
+    };
+    names.filter(is_changed).cloned().collect()
+}

@@ -1,0 +1,131 @@
+//! How the steps of a task come to run other versions: instances of those are started while the old ones work, and take their
+//! places between two batches.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::plugin::StartError;
+use crate::plugin::step::{Error, Started, Step};
+use crate::plugin::versions::{Trial, Version, Versions};
+use crate::record::Partition;
+use crate::state::Home;
+
+/// The versions that a task's steps run.
+pub(super) struct Follow {
+    versions: Arc<Versions>,
+    running: Arc<Version>,
+    changes: watch::Receiver<Arc<Version>>,
+    partition: Partition,
+    /// The instances of the next, while they start.
+    starting: Option<JoinHandle<Result<Next, (u64, StartError)>>>,
+}
+
+/// A version whose instances are ready.
+pub struct Next {
+    version: Arc<Version>,
+    /// For each step; `None`: what runs is what is wanted.
+    steps: Vec<Option<Started>>,
+}
+
+impl Follow {
+    /// Starts the steps as they are to run now.
+    pub(super) async fn start(versions: &Arc<Versions>, home: &Home) -> Result<(Self, Vec<Step>), Error> {
+        let changes = versions.watch();
+        let running = versions.current();
+        let trial = Trial { versions: versions.clone(), number: running.number };
+        let mut steps = Vec::new();
+        for wanted in &running.steps {
+            let started = match wanted.factories.of(home.partition) {
+                Ok(factory) => Started::by(factory, wanted.limits.retries).await,
+                Err(error) => Err(error),
+            };
+            let started = started.map_err(|error| match trial.failed(&wanted.step, &error) {
+                true => Error::Superseded,
+                false => Error::Start(error),
+            });
+            let mut step = Step::of(wanted.step.clone(), started?, home);
+            step.set_trial(trial.clone());
+            steps.push(step);
+        }
+        let follow = Follow { versions: versions.clone(), running, changes, partition: home.partition, starting: None };
+        Ok((follow, steps))
+    }
+
+    /// Waits until the instances of another version are ready. Dropping the future loses nothing.
+    pub(super) async fn next(&mut self) -> Result<Next, Error> {
+        loop {
+            let starting = match &mut self.starting {
+                Some(starting) => starting,
+                None => {
+                    let running = self.running.number;
+                    // The sender is here.
+                    let Ok(version) = self.changes.wait_for(|version| version.number != running).await else {
+                        continue;
+                    };
+                    let started = start(version.clone(), self.running.clone(), self.partition);
+                    self.starting.insert(tokio::spawn(started))
+                }
+            };
+            let started = starting.await;
+            self.starting = None;
+            match started {
+                Ok(Ok(next)) if next.version.number == self.versions.current().number => return Ok(next),
+                // It was replaced meanwhile.
+                Ok(Ok(_)) => {}
+                Ok(Err((number, error))) => {
+                    if !self.versions.failed(number, &error.to_string()) {
+                        return Err(error.into());
+                    }
+                }
+                Err(defect) => std::panic::resume_unwind(
+                    defect.try_into_panic().unwrap_or_else(|other| Box::new(other.to_string())),
+                ),
+            }
+        }
+    }
+
+    /// Has the steps run another version. Where one of them describes other ports or tables the task has to begin again.
+    pub(super) fn replace(&mut self, steps: &mut [Step], next: Next) -> Result<(), Error> {
+        for (step, started) in steps.iter_mut().zip(next.steps) {
+            if let Some(started) = started
+                && !step.replace(started)
+            {
+                return Err(Error::Superseded);
+            }
+            step.set_trial(Trial { versions: self.versions.clone(), number: next.version.number });
+        }
+        self.running = next.version;
+        Ok(())
+    }
+
+    /// Counts what the steps have done. Where they rejected too much the task has to begin again, with another version.
+    pub(super) fn count(&self, records: usize, rejects: usize) -> Result<(), Error> {
+        if self.versions.count(self.running.number, records as u64, rejects as u64) {
+            return Err(Error::Superseded);
+        }
+        Ok(())
+    }
+
+    /// The versions that it follows.
+    pub(super) fn versions(&self) -> &Arc<Versions> {
+        &self.versions
+    }
+}
+
+async fn start(version: Arc<Version>, running: Arc<Version>, partition: Partition) -> Result<Next, (u64, StartError)> {
+    let mut steps = Vec::new();
+    for (at, wanted) in version.steps.iter().enumerate() {
+        if running.steps.get(at) == Some(wanted) {
+            steps.push(None);
+            continue;
+        }
+        let started = match wanted.factories.of(partition) {
+            Ok(factory) => Started::by(factory, wanted.limits.retries).await,
+            Err(error) => Err(error),
+        };
+        steps.push(Some(started.map_err(|error| (version.number, error))?));
+    }
+    Ok(Next { version, steps })
+}
