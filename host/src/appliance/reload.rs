@@ -212,12 +212,23 @@ fn outputs(pipeline: &Pipeline) -> impl Iterator<Item = &Arc<str>> {
 }
 
 /// Has the pipelines that are broken stay as they are: with all that they use, which may not have changed then.
-fn keep_broken(old: &Config, new: &mut Config, broken: &BTreeMap<Arc<str>, String>) -> Result<(), String> {
+fn keep_broken(
+    (old, old_plugins): (&Config, &BTreeMap<Arc<str>, Plugin>),
+    (new, new_plugins): (&mut Config, &BTreeMap<Arc<str>, Plugin>),
+    broken: &BTreeMap<Arc<str>, String>,
+) -> Result<(), String> {
     for (name, why) in broken {
         let Some(pipeline) = old.pipelines.get(name) else {
             new.pipelines.remove(name);
+            // It may be meant to take the place of one that goes.
+            if let Some(gone) = old.pipelines.keys().find(|gone| !new.pipelines.contains_key(*gone)) {
+                return Err(format!("pipeline {name} cannot be as it is wanted, and pipeline {gone} is to go: {why}"));
+            }
             continue;
         };
+        if new.limits != old.limits {
+            return Err(format!("pipeline {name} cannot be as it is wanted, and `limits` have changed: {why}"));
+        }
         let changed = |kind: &str, other: &str| {
             Err(format!(
                 "pipeline {name} cannot be as it is wanted, and the {kind} {other} that it uses has changed: {why}"
@@ -239,13 +250,30 @@ fn keep_broken(old: &Config, new: &mut Config, broken: &BTreeMap<Arc<str>, Strin
             {
                 return changed("stream", used);
             }
-            if let Some(key) = old.stream_keys.get(used) {
-                new.stream_keys.entry(used.clone()).or_insert_with(|| key.clone());
+            if old.streams.contains_key(used) && old.stream_keys.get(used) != new.stream_keys.get(used) {
+                if new.pipelines.values().any(|other| other.writes(used)) {
+                    return changed("key of stream", used);
+                }
+                new.stream_keys.extend(old.stream_keys.get(used).map(|key| (used.clone(), key.clone())));
+            }
+            if let Some(Sink::Plugin(step)) = old.sinks.get(used) {
+                let hash = |plugins: &BTreeMap<Arc<str>, Plugin>| plugins.get(&step.plugin).map(Plugin::hash);
+                if hash(old_plugins) != hash(new_plugins) {
+                    return changed("plugin of sink", used);
+                }
             }
         }
         new.pipelines.insert(name.clone(), pipeline.clone());
     }
-    Ok(())
+    let files = |config: &Config| -> Vec<_> {
+        let path = |sink: &Sink| if let Sink::File(file) = sink { Some(file.path.clone()) } else { None };
+        config.sinks.values().filter_map(path).collect()
+    };
+    let paths = files(new);
+    match paths.iter().enumerate().find(|(at, path)| paths.iter().skip(at + 1).any(|other| other == *path)) {
+        Some((_, path)) => Err(format!("what is refused still writes {}, and another sink is to", path.display())),
+        None => Ok(()),
+    }
 }
 
 impl Running {
@@ -268,7 +296,7 @@ impl Running {
     }
 
     async fn go_over(&mut self, wanted: Wanted, stop: &mut Stop) -> Result<Reloaded, Error> {
-        let Wanted { mut config, mut plugins, broken, is_asked_for } = wanted;
+        let Wanted { mut config, mut plugins, mut broken, is_asked_for } = wanted;
         let old = self.wires.clone();
         let refused = |problem: String| {
             let of = |name: &Arc<str>| PipelineChange {
@@ -284,13 +312,16 @@ impl Running {
         if config.data != old.config.data {
             return refused("`data` has changed: that takes a restart of the appliance".into());
         }
-        if let Err(problem) = keep_broken(&old.config, &mut config, &broken) {
-            return refused(problem);
-        }
         for (name, plugin) in &old.plugins {
             plugins.entry(name.clone()).or_insert_with(|| plugin.clone());
         }
-        let plans = match self.plans(&config, &plugins, &broken, is_asked_for) {
+        if !is_asked_for {
+            self.leave_failed(&config, &plugins, &mut broken);
+        }
+        if let Err(problem) = keep_broken((&old.config, &old.plugins), (&mut config, &plugins), &broken) {
+            return refused(problem);
+        }
+        let plans = match self.plans(&config, &plugins, &broken) {
             Ok(plans) => plans,
             Err(problem) => return refused(problem),
         };
@@ -313,21 +344,18 @@ impl Running {
         if !self.end(&listeners, &ending, stop).await? {
             return refused("the appliance ends".into());
         }
-        match self.start_anew(config, plugins, &listeners, &starting).await {
-            Ok(()) => {}
-            Err(error) => {
-                self.wires = old.clone();
-                let opened = self.make_known(&listeners).await?;
-                self.spawn(opened, &ending)?;
-                return refused(error.to_string());
+        let tried = config.clone();
+        if let Err(error) = self.start_anew(config, plugins, &listeners, &starting).await {
+            self.wires = old.clone();
+            for spec in old.config.streams.values() {
+                self.store.create_stream(spec).await?;
             }
+            self.forget_readers(&tried).await?;
+            let opened = self.make_known(&listeners).await?;
+            self.spawn(opened, &ending)?;
+            return refused(error.to_string());
         }
-        for read in readers(&old.config, &*self.store).await? {
-            let is_over = ending.contains(&read.position.owner) && !starting.contains(&read.position.owner);
-            if is_over {
-                self.committer.remove_reader(&read.position);
-            }
-        }
+        self.forget_readers(&old.config).await?;
         let mut reloaded = Reloaded { pipelines: Vec::new(), problem: None };
         for (name, plan) in plans {
             let (change, why) = plan.change();
@@ -339,13 +367,37 @@ impl Running {
         Ok(reloaded)
     }
 
+    /// Forgets those who read streams under another configuration and do not any more: they hold back nothing of them.
+    async fn forget_readers(&self, other: &Config) -> Result<(), Error> {
+        let now = readers(&self.wires.config, &*self.store).await?;
+        let now: BTreeSet<_> = now.into_iter().map(|read| read.position).collect();
+        let before = readers(other, &*self.store).await?.into_iter().map(|read| read.position);
+        before.filter(|position| !now.contains(position)).for_each(|position| self.committer.remove_reader(&position));
+        Ok(())
+    }
+
+    /// Takes pipelines for broken whose steps failed before as they are wanted now.
+    fn leave_failed(
+        &self,
+        config: &Config,
+        plugins: &BTreeMap<Arc<str>, Plugin>,
+        broken: &mut BTreeMap<Arc<str>, String>,
+    ) {
+        for (name, versions) in &self.wires.versions {
+            let steps = config.pipelines.get(name).and_then(|pipeline| wires::steps(name, pipeline, plugins).ok());
+            let other = steps.filter(|steps| versions.current().steps != *steps);
+            if let Some(why) = other.and_then(|steps| versions.why_not(&steps)) {
+                broken.entry(name.clone()).or_insert_with(|| format!("it failed before: {why}"));
+            }
+        }
+    }
+
     /// What is to be done with each pipeline, of before and from now on.
     fn plans(
         &self,
         config: &Config,
         plugins: &BTreeMap<Arc<str>, Plugin>,
         broken: &BTreeMap<Arc<str>, String>,
-        is_asked_for: bool,
     ) -> Result<BTreeMap<Arc<str>, Plan>, String> {
         let (old, versions) = (&self.wires.config, &self.wires.versions);
         let mut plans = BTreeMap::new();
@@ -360,10 +412,7 @@ impl Running {
                     let steps = wires::steps(name, now, plugins).map_err(|error| error.to_string())?;
                     match versions.get(name) {
                         Some(versions) if is_same && versions.current().steps == steps => Plan::Keep,
-                        Some(versions) if is_same => match versions.why_not(&steps).filter(|_| !is_asked_for) {
-                            Some(why) => Plan::Refuse(format!("it failed before: {why}")),
-                            None => Plan::Swap(steps),
-                        },
+                        Some(_) if is_same => Plan::Swap(steps),
                         _ => Plan::Restart("what it reads, writes or is made of has changed"),
                     }
                 }
@@ -383,15 +432,13 @@ impl Running {
         let listeners = listeners.iter().cloned().map(Unit::Listener);
         let units: Vec<Unit> = listeners.chain(pipelines.iter().cloned().map(Unit::Pipeline)).collect();
         units.iter().for_each(|unit| self.units.stop(unit));
-        let deadline = tokio::time::Instant::now() + DRAIN_TIME_MAX;
+        // They are waited for without an end: what is on its way to a commit may not be begun again beside it.
+        let mut late = tokio::time::interval_at(tokio::time::Instant::now() + DRAIN_TIME_MAX, DRAIN_TIME_MAX);
         while self.units.is_any_running(&units) {
             tokio::select! { biased;
                 () = stop.stopped() => return Ok(false),
                 ended = self.units.ended() => ended.unwrap_or(Ok(()))?,
-                () = tokio::time::sleep_until(deadline) => {
-                    tracing::warn!("not all that was on its way was committed in {DRAIN_TIME_MAX:?}; it is read again");
-                    units.iter().for_each(|unit| self.units.end_at_once(unit));
-                }
+                _ = late.tick() => tracing::warn!("the reload waits until all that is on its way is committed"),
             }
         }
         Ok(true)

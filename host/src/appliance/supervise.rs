@@ -111,6 +111,7 @@ impl Supervisor {
         let mut result = Ok(());
         let mut next = None;
         let mut is_stopping = false;
+        let mut deadline = None;
         let changed = self.changed(layout);
         tokio::pin!(changed);
         while !tasks.is_empty() || (waits_for_topics && !is_stopping) {
@@ -123,8 +124,11 @@ impl Supervisor {
                         result = result.and(Err(Error::Pipeline { pipeline: self.pipeline.clone(), error }));
                         stop_tasks.stop();
                         is_stopping = true;
+                        deadline.get_or_insert_with(super::drain_deadline);
                     }
                 }
+                // The others may wait for what never comes; that one has failed is to be known.
+                () = super::wait_for(deadline), if deadline.is_some() => break,
                 () = stop.stopped(), if !is_stopping => {
                     stop_tasks.stop();
                     is_stopping = true;

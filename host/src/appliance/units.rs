@@ -21,8 +21,8 @@ pub(super) enum Unit {
 #[derive(Default)]
 pub(super) struct Units {
     work: JoinSet<(Unit, Result<(), Error>)>,
-    /// How each is told to end: in good order, and at once.
-    running: BTreeMap<Unit, [Stopper; 2]>,
+    /// How each is told to end.
+    running: BTreeMap<Unit, Stopper>,
 }
 
 impl Units {
@@ -31,15 +31,10 @@ impl Units {
     where
         F: Future<Output = Result<(), Error>> + Send + 'static,
     {
-        let ((stopper, stop), (killer, mut killed)) = (stop_signal(), stop_signal());
+        let (stopper, stop) = stop_signal();
         let work = work(stop);
-        self.running.insert(unit.clone(), [stopper, killer]);
-        self.work.spawn(async move {
-            tokio::select! { biased;
-                result = work => (unit, result),
-                () = killed.stopped() => (unit, Ok(())),
-            }
-        });
+        self.running.insert(unit.clone(), stopper);
+        self.work.spawn(async move { (unit, work.await) });
     }
 
     /// Waits until one has ended; says how. `None`: none runs. Dropping the future loses nothing.
@@ -55,20 +50,13 @@ impl Units {
 
     /// Tells all to finish what they have begun and end.
     pub(super) fn stop_all(&self) {
-        self.running.values().for_each(|[stopper, _]| stopper.stop());
+        self.running.values().for_each(Stopper::stop);
     }
 
     /// Tells one to finish what it has begun and end.
     pub(super) fn stop(&self, unit: &Unit) {
-        if let Some([stopper, _]) = self.running.get(unit) {
+        if let Some(stopper) = self.running.get(unit) {
             stopper.stop();
-        }
-    }
-
-    /// Ends one at once. What it has not committed is done again by whoever goes on from there.
-    pub(super) fn end_at_once(&self, unit: &Unit) {
-        if let Some([_, killer]) = self.running.get(unit) {
-            killer.stop();
         }
     }
 

@@ -14,6 +14,8 @@ pub mod tap;
 
 use clap::{Parser, Subcommand};
 
+use crate::plugin::compile;
+
 /// The command line is wrong.
 pub const EXIT_USAGE: u8 = 64;
 /// Something that is needed is not there.
@@ -48,6 +50,9 @@ enum Command {
     Reload(reload::ReloadArgs),
     /// Brings back what a step of a running appliance ran before.
     Rollback(reload::RollbackArgs),
+    /// Compiles a component from standard input to standard output, for another `weir`.
+    #[command(name = compile::COMMAND, hide = true)]
+    CompilePlugin(compile::Bounds),
     /// Looks at plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -71,6 +76,15 @@ pub fn main() -> u8 {
             return if error.use_stderr() { EXIT_USAGE } else { 0 };
         }
     };
+    if let Command::CompilePlugin(bounds) = cli.command {
+        return match compile::serve(bounds) {
+            Ok(()) => 0,
+            Err(error) => {
+                say(&error.to_string());
+                if matches!(error, compile::Failed::Invalid(_)) { compile::INVALID } else { EXIT_UNAVAILABLE }
+            }
+        };
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -84,6 +98,7 @@ pub fn main() -> u8 {
             Command::Check(args) => check::run(args).await,
             Command::Tap(args) => tap::run(args).await,
             Command::State(command) => state::run(command).await,
+            Command::CompilePlugin(_) => EXIT_DEFECT,
             Command::Reload(args) => reload::reload(args).await,
             Command::Rollback(args) => reload::roll_back(args).await,
             Command::Plugin(PluginCommand::Inspect(args)) => inspect::run(args).await,

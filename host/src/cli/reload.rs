@@ -20,6 +20,7 @@ use crate::api::{Operator, VersionStatus, client};
 use crate::appliance::reload::{Control, Reloaded, Wanted};
 use crate::config::{self, Loaded, Look, Overrides};
 use crate::plugin::Engine;
+use crate::plugin::compile::Compiler;
 
 /// How often files are looked at where the system does not tell of changes: mounted volumes may not.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -135,7 +136,12 @@ impl Reloader {
             last.clone()
         };
         let found = if loaded.config.uses_plugins() {
-            let engine = self.engine.get_or_try_init(async || Engine::new(Some(loaded.config.plugin_cache()))).await;
+            let engine = self
+                .engine
+                .get_or_try_init(async || {
+                    Engine::compiling_aside(Compiler::this_program(), Some(loaded.config.plugin_cache()))
+                })
+                .await;
             match engine {
                 Ok(engine) => check::plugins(&loaded, engine).await,
                 Err(error) => return self.control.refuse(&error.to_string()),
@@ -146,7 +152,9 @@ impl Reloader {
         let config = loaded.config.clone();
         let wanted = Wanted { config, plugins: found.loaded, broken: found.broken, is_asked_for };
         let reloaded = self.control.reload(wanted).await;
-        *last = loaded;
+        if reloaded.problem.is_none() {
+            *last = loaded;
+        }
         reloaded
     }
 
@@ -162,6 +170,8 @@ impl Reloader {
     pub(super) async fn on_change(self: Arc<Self>, with_files: bool) {
         let changed = Arc::new(Notify::new());
         let mut seen = self.seen().await;
+        // What changed while the appliance started.
+        self.go_over(with_files, false).await;
         let mut watcher = None;
         loop {
             // Directories may come and go with the configuration, and with their mounts.
@@ -170,6 +180,7 @@ impl Reloader {
                 watcher = watch(&places, &changed).map(|watcher| (places, watcher));
             }
             let _ = tokio::time::timeout(LOOK_EVERY, changed.notified()).await;
+            tokio::time::sleep(SETTLED).await;
             let mut now = self.seen().await;
             if now == seen {
                 continue;
@@ -191,7 +202,9 @@ impl Reloader {
 
     /// The directories to watch, those of plugins and that of the pipeline file.
     async fn places(&self) -> Vec<PathBuf> {
-        let files = if self.path.is_dir() { Some(self.path.as_path()) } else { self.path.parent() };
+        let parent =
+            self.path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+        let files = if self.path.is_dir() { Some(self.path.as_path()) } else { parent };
         let plugins = self.last.lock().await.config.plugins.clone();
         plugins.into_iter().chain(files.map(Path::to_path_buf)).filter(|place| place.is_dir()).collect()
     }
@@ -207,18 +220,24 @@ impl Reloader {
     }
 }
 
+/// The reloader as the control socket knows it.
+pub(super) struct ByRequest(pub(super) Arc<Reloader>);
+
 #[async_trait]
-impl Operator for Reloader {
+impl Operator for ByRequest {
     async fn reload(&self) -> Reloaded {
-        self.go_over(true, true).await
+        // It goes on where nobody waits for the answer any more.
+        let reloader = self.0.clone();
+        let reloading = tokio::spawn(async move { reloader.go_over(true, true).await });
+        reloading.await.unwrap_or_else(|defect| self.0.control.refuse(&defect.to_string()))
     }
 
     fn versions(&self) -> Vec<VersionStatus> {
-        self.control.versions()
+        self.0.control.versions()
     }
 
     fn roll_back(&self, step: &str) -> Result<String, String> {
-        self.control.roll_back(step)
+        self.0.control.roll_back(step)
     }
 }
 
@@ -247,7 +266,14 @@ fn looks(directory: &Path, extensions: &[&str]) -> BTreeMap<PathBuf, Looks> {
 /// Has the system tell of changes, where it can.
 fn watch(places: &[PathBuf], changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
     let changed = changed.clone();
-    let tell = move |_| changed.notify_one();
+    // To look at a directory is to open it, of which the system tells as well.
+    let is_change =
+        |event: &notify::Result<notify::Event>| event.as_ref().map_or(true, |event| !event.kind.is_access());
+    let tell = move |event| {
+        if is_change(&event) {
+            changed.notify_one();
+        }
+    };
     let mut watcher = notify::recommended_watcher(tell).ok()?;
     for place in places {
         if let Err(error) = watcher.watch(place, RecursiveMode::NonRecursive) {

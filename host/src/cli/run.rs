@@ -9,11 +9,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use super::progress::{self, Screen, Snapshot};
-use super::reload::Reloader;
+use super::reload::{ByRequest, Reloader};
 use super::{EXIT_CONFIG, EXIT_DEFECT, EXIT_STORAGE, EXIT_UNAVAILABLE, check, say};
 use crate::api::Operator;
 use crate::appliance::{Appliance, Error};
 use crate::config::{self, Loaded, Overrides, Report};
+use crate::plugin::compile::Compiler;
 use crate::plugin::{Engine, Plugin};
 use crate::source::Mode;
 use crate::stop::{Stopper, stop_signal};
@@ -66,7 +67,7 @@ pub async fn run(args: RunArgs) -> u8 {
         let reloader = Reloader::new(args.path.clone(), args.overrides(), engine, appliance.control(), loaded);
         tokio::spawn(reloader.clone().on_signal());
         tokio::spawn(reloader.clone().on_change(args.watch));
-        reloader as Arc<dyn Operator>
+        Arc::new(ByRequest(reloader)) as Arc<dyn Operator>
     });
     let result = tokio::select! {
         result = appliance.run(stop, operator) => result,
@@ -101,10 +102,11 @@ async fn load(args: &RunArgs) -> Result<Ready, u8> {
     let mut problems = loaded.warnings.clone();
     let (mut plugins, mut started) = (BTreeMap::new(), None);
     if loaded.config.uses_plugins() {
-        let engine = Engine::new(Some(loaded.config.plugin_cache())).map_err(|error| {
-            say(&format!("weir: {error}"));
-            EXIT_UNAVAILABLE
-        })?;
+        let engine =
+            Engine::compiling_aside(Compiler::this_program(), Some(loaded.config.plugin_cache())).map_err(|error| {
+                say(&format!("weir: {error}"));
+                EXIT_UNAVAILABLE
+            })?;
         let found = check::plugins(&loaded, &engine).await;
         problems.extend(found.problems);
         plugins = found.loaded;

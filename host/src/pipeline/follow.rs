@@ -2,6 +2,7 @@
 //! places between two batches.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -10,7 +11,10 @@ use crate::plugin::StartError;
 use crate::plugin::step::{Error, Started, Step};
 use crate::plugin::versions::{Trial, Version, Versions};
 use crate::record::Partition;
-use crate::state::Home;
+use crate::state::{Home, view};
+
+/// The pause before instances are started again that did not start.
+const START_AGAIN_PAUSE: Duration = Duration::from_secs(1);
 
 /// The versions that a task's steps run.
 pub(super) struct Follow {
@@ -35,12 +39,17 @@ impl Follow {
         let changes = versions.watch();
         let running = versions.current();
         let trial = Trial { versions: versions.clone(), number: running.number };
+        let kept = view::kept(home).await?;
         let mut steps = Vec::new();
         for wanted in &running.steps {
             let started = match wanted.factories.of(home.partition) {
                 Ok(factory) => Started::by(factory, wanted.limits.retries).await,
                 Err(error) => Err(error),
             };
+            let started = started.and_then(|started| match view::mismatch(&wanted.step, started.tables(), &kept) {
+                None => Ok(started),
+                Some(message) => Err(StartError::Config { path: String::new(), message }),
+            });
             let started = started.map_err(|error| match trial.failed(&wanted.step, &error) {
                 true => Error::Superseded,
                 false => Error::Start(error),
@@ -74,9 +83,11 @@ impl Follow {
                 Ok(Ok(next)) if next.version.number == self.versions.current().number => return Ok(next),
                 // It was replaced meanwhile.
                 Ok(Ok(_)) => {}
+                // What runs runs on, and it is tried again where the version is still wanted.
                 Ok(Err((number, error))) => {
                     if !self.versions.failed(number, &error.to_string()) {
-                        return Err(error.into());
+                        tracing::warn!(version = number, "does not start yet: {error}");
+                        tokio::time::sleep(START_AGAIN_PAUSE).await;
                     }
                 }
                 Err(defect) => std::panic::resume_unwind(

@@ -19,6 +19,7 @@ use wasmtime::{Config, Inlining, InstanceAllocationStrategy, OptLevel, PoolingAl
 
 use super::bundle::Bundle;
 use super::cache::Cache;
+use super::compile::Compiler;
 use super::limits::{CALL_STACK_BYTES, PARTS_MAX, STACK_BYTES_MAX, State, TABLE_ELEMENTS_MAX, TICK, Ticks, link_log};
 use super::load::{Compiled, LoadError, Plugin, Problem, check_kind};
 use super::tables;
@@ -86,6 +87,7 @@ struct EngineInner {
     wasmtime: wasmtime::Engine,
     linker: Linker<State>,
     cache: Option<Cache>,
+    compiler: Option<Compiler>,
     ticks: Ticks,
     /// Plugins in use, so that steps of the same plugin share its code. Held while one is compiled: two tasks that want
     /// the same plugin wait for one compilation.
@@ -95,8 +97,18 @@ struct EngineInner {
 }
 
 impl Engine {
-    /// Sets up the engine. Compiled plugins are kept in `cache_dir`, where one is given, for the next start.
+    /// Sets up the engine. Compiled plugins are kept in `cache_dir`, where one is given, for the next start. They are compiled
+    /// in this process.
     pub fn new(cache_dir: Option<PathBuf>) -> Result<Self, EngineError> {
+        Engine::compiling_by(None, cache_dir)
+    }
+
+    /// As [`Engine::new`], and has plugins compiled by another process, so that none can harm this one.
+    pub fn compiling_aside(compiler: Compiler, cache_dir: Option<PathBuf>) -> Result<Self, EngineError> {
+        Engine::compiling_by(Some(compiler), cache_dir)
+    }
+
+    fn compiling_by(compiler: Option<Compiler>, cache_dir: Option<PathBuf>) -> Result<Self, EngineError> {
         let failed = |error: wasmtime::Error| EngineError(format!("{error:#}"));
         let wasmtime = wasmtime::Engine::new(&settings()).map_err(failed)?;
         let mut linker = Linker::new(&wasmtime);
@@ -106,7 +118,7 @@ impl Engine {
         let ticker = start_ticker(wasmtime.clone(), ticks.clone())?;
         let cache = cache_dir.map(|directory| Cache::new(directory, settings_hash(&wasmtime)));
         let loaded = Mutex::default();
-        Ok(Engine(Arc::new(EngineInner { wasmtime, linker, cache, ticks, loaded, _ticker: ticker })))
+        Ok(Engine(Arc::new(EngineInner { wasmtime, linker, cache, compiler, ticks, loaded, _ticker: ticker })))
     }
 
     /// Makes a plugin of its code: of what the cache has, of machine code that came with it, or compiled on a thread of its
@@ -149,6 +161,12 @@ impl Engine {
     fn find_or_compile(&self, name: &str, code: Code, hash: Hash) -> Result<(Component, bool), Problem> {
         if let Some(component) = self.read_cache(name, &hash).or_else(|| self.take_carried(name, &code, &hash)) {
             return Ok((component, true));
+        }
+        if let Some(compiler) = &self.0.compiler {
+            let machine_code = Some(MachineCode::Made(compiler.compile(&code.wasm)?.into()));
+            let component = self.take_carried(name, &Code { machine_code, ..code }, &hash);
+            let lost = || Problem::Invalid("its machine code cannot be used".into());
+            return Ok((component.ok_or_else(lost)?, false));
         }
         let component = Component::from_binary(&self.0.wasmtime, &code.wasm)
             .map_err(|error| Problem::Invalid(error.root_cause().to_string()))?;

@@ -70,6 +70,20 @@ pub enum Problem {
     /// A component that is broken, or uses what this version does not know.
     #[error("it is not a valid component: {0}")]
     Invalid(String),
+    /// The compiler did not come to an end with it.
+    #[error(
+        "compiling it takes more than {cpu_seconds} s of processor time or {} MiB of memory, or ends the compiler ({how}): \
+         make it smaller, or split it",
+        memory_bytes >> 20
+    )]
+    NotCompiled {
+        /// The processor time that it had.
+        cpu_seconds: u64,
+        /// The memory that it had.
+        memory_bytes: u64,
+        /// How the compiler ended.
+        how: String,
+    },
     /// A component for something else.
     #[error(
         "it has no world of Weir: expected the export {STEP} or {STATEFUL_STEP} (a step) or {DELIVERY} (a sink), found {}",

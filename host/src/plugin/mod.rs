@@ -6,6 +6,7 @@
 pub mod bisect;
 pub mod bundle;
 pub mod catalog;
+pub mod compile;
 pub mod engine;
 pub mod inspect;
 pub mod instance;

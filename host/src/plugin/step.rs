@@ -12,7 +12,7 @@ use super::bisect::Bisection;
 use super::versions::Trial;
 use super::{Advanced, Alarms, Answer, Description, Factory, Failure, Given, Instance, Outcome, StartError};
 use crate::record::{Batch, Record, Reject, Timestamp};
-use crate::state::{Home, Tables};
+use crate::state::{Home, TableSpec, Tables};
 use crate::store::{self, StateChange};
 
 /// The pause before a retriable reject is tried again; doubled each time.
@@ -53,6 +53,11 @@ impl Started {
     pub async fn by(factory: Arc<dyn Factory>, retries: u32) -> Result<Self, StartError> {
         let (instance, description) = factory.start().await?;
         Ok(Started { factory, instance, description, retries })
+    }
+
+    /// The tables that it has.
+    pub fn tables(&self) -> &[TableSpec] {
+        self.description.tables.as_deref().unwrap_or_default()
     }
 }
 
@@ -163,10 +168,9 @@ impl Step {
         }
         self.alarms = outcome.alarms;
         if let Some(watermark) = given.watermarks.last() {
-            self.tables
-                .sweep(*watermark)
-                .await
-                .map_err(|misuse| StartError::Failed(Failure::Answer(misuse.to_string())))?;
+            if let Err(misuse) = self.tables.sweep(*watermark).await {
+                return Err(self.broken(Failure::Answer(misuse.to_string())));
+            }
             self.tables.take_error().map_or(Ok(()), Err)?;
         }
         Ok(outcome)
@@ -185,7 +189,12 @@ impl Step {
         let watermark = watermark.map_or_else(|| "none".into(), |watermark| watermark.0.to_string());
         let endless =
             format!("it was called {ADVANCES_MAX} times at the watermark {watermark}, and asks to be called again");
-        Err(StartError::Failed(Failure::Answer(endless)).into())
+        Err(self.broken(Failure::Answer(endless)))
+    }
+
+    /// The error where it broke the contract in more than one call: another version is to run, where it is on probation.
+    fn broken(&self, failure: Failure) -> Error {
+        if self.is_superseded(&failure) { Error::Superseded } else { StartError::Failed(failure).into() }
     }
 
     /// Whether there is room for more to come of a batch of which so many bytes have come.
@@ -193,7 +202,7 @@ impl Step {
         if answered + self.tables.bytes() <= BATCH_BYTES_MAX {
             return Ok(());
         }
-        Err(StartError::Failed(Failure::Output { limit_bytes: BATCH_BYTES_MAX }).into())
+        Err(self.broken(Failure::Output { limit_bytes: BATCH_BYTES_MAX }))
     }
 
     /// Whether it wants to be called at this watermark, or wanted before.
@@ -283,7 +292,7 @@ impl Step {
         let Advanced { records, origin, fired, alarms } = self.advance(watermark, Timestamp(i64::MIN)).await?;
         if origin.iter().any(|from| *from as usize >= fired.len()) {
             let clock = "the clock brought about a record, and it shows no time between the records of a batch";
-            return Err(StartError::Failed(Failure::Answer(clock.into())).into());
+            return Err(self.broken(Failure::Answer(clock.into())));
         }
         let answer = Answer::Replaced { records, origin, fired };
         Ok(Part { places: Vec::new(), outcome: Outcome { answer, rejects: Vec::new(), late: 0, postponed: 0, alarms } })

@@ -93,14 +93,53 @@ pub fn described<'a>(
     })
 }
 
+/// What is kept of a table.
+#[derive(Debug, Deserialize)]
+pub struct Kept {
+    key: Format,
+    value: Format,
+    ttl_ms: Option<u64>,
+}
+
+/// What a task has kept of its tables, by `STEP/TABLE`.
+pub async fn kept(home: &Home) -> Result<BTreeMap<String, Kept>, store::Error> {
+    let id = home.id(&"".into(), &TABLES.into());
+    let (mut kept, mut after) = (BTreeMap::new(), None::<Bytes>);
+    loop {
+        let page = home.store.state_scan(&id, &[], after.as_deref(), PAGE, PAGE_BYTES).await?;
+        after = page.entries.last().map(|(key, _)| key.clone());
+        let table = |(key, value): &(Bytes, Bytes)| {
+            Some((String::from_utf8(key.to_vec()).ok()?, serde_json::from_slice(value).ok()?))
+        };
+        kept.extend(page.entries.iter().filter_map(table));
+        if !page.has_more {
+            return Ok(kept);
+        }
+    }
+}
+
+/// Why a step whose tables are these cannot read what is kept of them, if so.
+pub fn mismatch(step: &str, specs: &[TableSpec], kept: &BTreeMap<String, Kept>) -> Option<String> {
+    let shown = |key: Format, value: Format, ttl_ms: Option<u64>| {
+        let time = if ttl_ms.is_some() { " with their time" } else { "" };
+        format!("{key:?} keys and {value:?} values{time}").to_lowercase()
+    };
+    specs.iter().find_map(|spec| {
+        let kept = kept.get(&format!("{step}/{}", spec.name))?;
+        let is_alike = (kept.key, kept.value, kept.ttl_ms.is_some()) == (spec.key, spec.value, spec.ttl_ms.is_some());
+        (!is_alike).then(|| {
+            format!(
+                "its table {} is of {}, and what it remembers is of {}: give the table or the step another name",
+                spec.name,
+                shown(spec.key, spec.value, spec.ttl_ms),
+                shown(kept.key, kept.value, kept.ttl_ms)
+            )
+        })
+    })
+}
+
 /// All tables that plugins show, and with `hidden` the others too.
 pub async fn tables(snapshot: &dyn Snapshot, hidden: bool) -> Result<Vec<TableView>, Error> {
-    #[derive(Deserialize)]
-    struct Kept {
-        key: Format,
-        value: Format,
-        ttl_ms: Option<u64>,
-    }
     let mut views = BTreeMap::<(String, String), TableView>::new();
     let ids = snapshot.tables().await?;
     let is_kept = |id: &&TableId| id.step.is_empty() && *id.table == *TABLES;
@@ -512,6 +551,26 @@ mod tests {
         let wanted = Wanted { prefix: Some("root".into()), limit: Some(1), ..Wanted::default() };
         let lines = lines_of(&*snapshot, "count/users", wanted).await.unwrap();
         assert_eq!(lines, [r#"{"key":"root0","partition":0,"value":{"n":1}}"#]);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_any_more_is_said() {
+        let store = filled().await;
+        let kept = kept(&home(&store, 1)).await.unwrap();
+        let same =
+            [spec("users", Format::Text, Format::Json, None), spec("seen", Format::Signed, Format::Text, Some(7))];
+        assert_eq!(mismatch("windows", &same, &kept), None);
+        let new = [spec("other", Format::Bytes, Format::Bytes, None)];
+        assert_eq!(mismatch("windows", &new, &kept), None);
+        assert_eq!(mismatch("count", &[spec("users", Format::Bytes, Format::Bytes, None)], &kept), None);
+        let other = [spec("users", Format::Unsigned, Format::Json, None)];
+        assert_eq!(
+            mismatch("windows", &other, &kept).unwrap(),
+            "its table users is of unsigned keys and json values, and what it remembers is of text keys and json values: \
+             give the table or the step another name"
+        );
+        let timeless = [spec("seen", Format::Signed, Format::Text, None)];
+        assert!(mismatch("windows", &timeless, &kept).unwrap().contains("text values with their time"));
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use weir::plugin::compile::{Bounds, Compiler};
 use weir::plugin::inspect::inspect;
 use weir::plugin::load::Problem;
 use weir::plugin::{Answer, Engine, Factory, Outcome, World};
@@ -197,4 +198,34 @@ async fn steps_of_one_plugin_share_its_code() {
     let second = engine.load("b", wasm).await.unwrap();
     assert!(begun.elapsed() < std::time::Duration::from_millis(50), "it was compiled again");
     assert_eq!((first.hash(), second.name()), (second.hash(), "b"));
+}
+
+/// A function of which the compiler has too much: every one of many values is used to the end.
+fn bomb(values: usize) -> Vec<u8> {
+    let locals = "i64 ".repeat(values);
+    let mixed: String = (1..values)
+        .map(|n| format!("(local.set {n} (i64.mul (local.get {n}) (i64.add (local.get {}) (local.get 0))))", n - 1))
+        .collect();
+    let turns = format!("(loop {mixed} (br_if 0 (i64.eqz (local.get {}))))", values - 1);
+    component(&format!("(component (core module (func (local {locals}) {})))", turns.repeat(8)))
+}
+
+/// What takes too much to compile ends its compiler and not the host, which runs others meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_compiler_chokes_on_ends_the_compiler_alone() {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_weir"));
+    let bounded = |cpu_seconds, memory_bytes| {
+        Engine::compiling_aside(Compiler::new(program.clone(), Bounds { cpu_seconds, memory_bytes }), None).unwrap()
+    };
+    let enough = bounded(600, 4 << 30);
+    let plugin = enough.load("guest", answering("")).await.unwrap();
+    assert_eq!(plugin.world(), World::Transform);
+    let cut = answering("");
+    let broken = enough.load("guest", cut[..cut.len() - 9].to_vec()).await.unwrap_err().problem;
+    assert!(matches!(broken, Problem::Invalid(_)), "{broken}");
+    for engine in [bounded(1, 4 << 30), bounded(5, 64 << 20)] {
+        let refused = engine.load("bomb", bomb(20_000)).await.unwrap_err();
+        assert!(matches!(refused.problem, Problem::NotCompiled { .. }), "{refused}");
+        assert!(refused.to_string().starts_with("plugin bomb: compiling it takes more than "), "{refused}");
+    }
 }
