@@ -11,6 +11,8 @@ mod supervise;
 mod units;
 mod wires;
 
+pub(crate) use plan::first_task;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -23,10 +25,12 @@ use supervise::{Layout, Supervisor};
 use units::{Unit, Units};
 use wires::Wires;
 
+use crate::api::http::Endpoint;
 use crate::api::{self, ApiState};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
-use crate::metrics::{Lags, Pipelines};
+use crate::dlq::{self, desk::Desk};
+use crate::metrics::{Lags, Pipelines, Reloads};
 use crate::pipeline::{self, Destination, Task, TaskSpec};
 use crate::plugin::Plugin;
 use crate::plugin::versions::Versions;
@@ -82,6 +86,9 @@ pub enum Error {
         /// What happened.
         error: pipeline::Error,
     },
+    /// The HTTP API could not be served.
+    #[error(transparent)]
+    Http(#[from] api::http::Error),
     /// A part of the appliance panicked: a defect.
     #[error("a part of the appliance failed: {0}")]
     Defect(String),
@@ -93,6 +100,7 @@ pub struct Appliance {
     listeners: Vec<(Arc<str>, Box<dyn Listener>)>,
     commits: CommitLoop,
     control: api::Listening,
+    http: Option<api::http::Server>,
     reloads: (mpsc::Sender<reload::Request>, mpsc::Receiver<reload::Request>),
 }
 
@@ -104,6 +112,7 @@ struct Running {
     wires: Arc<Wires>,
     units: Units,
     status: Arc<Status>,
+    http: Endpoint,
 }
 
 /// What can be known of a running appliance.
@@ -116,6 +125,10 @@ pub struct Status {
     pub committer: Committer,
     /// How far pipelines are behind in topics that they read in place.
     pub lags: Arc<Lags>,
+    /// How often it was to go over to another configuration.
+    pub reloads: Reloads,
+    /// Where tasks are asked to replay dead letters.
+    pub desk: Desk,
     known: RwLock<Arc<Known>>,
 }
 
@@ -133,7 +146,15 @@ pub struct Known {
 impl Status {
     /// What is known before anything runs.
     pub fn new(store: Arc<dyn Store>, committer: Committer) -> Self {
-        Status { pipelines: Arc::default(), store, committer, lags: Arc::default(), known: RwLock::default() }
+        Status {
+            pipelines: Arc::default(),
+            store,
+            committer,
+            lags: Arc::default(),
+            reloads: Reloads::default(),
+            desk: Desk::default(),
+            known: RwLock::default(),
+        }
     }
 
     /// What goes with the configuration that runs now.
@@ -156,6 +177,10 @@ impl Appliance {
             store.create_stream(spec).await?;
         }
         let control = api::listen(&config.data)?;
+        let endpoint = Endpoint::default();
+        // Beside a run to the end of what there is another one may run, which serves.
+        let http = config.http.as_ref().filter(|_| mode == Mode::Follow);
+        let http = http.map(|settings| endpoint.open(settings)).transpose()?;
         let (committer, commits) = Committer::new(store.clone(), clock.clone(), Default::default());
         let status = Status::new(store.clone(), committer.clone());
         let stdout =
@@ -167,7 +192,7 @@ impl Appliance {
             store: store.clone(),
             committer: committer.clone(),
             writers: config.streams.keys().map(|name| (name.clone(), Writers::default())).collect(),
-            versions: wires::versions(&config, &plugins)?,
+            versions: wires::versions(&config, &plugins, &BTreeMap::new())?,
             plugins,
             stdout,
             files: BTreeMap::new(),
@@ -175,10 +200,18 @@ impl Appliance {
             brokers: wires::Brokers::default(),
         };
         let wires = Arc::new(wires.with_sinks_of(None).await?);
-        let mut running = Running { mode, store, committer, wires, units: Units::default(), status: Arc::new(status) };
+        let mut running = Running {
+            mode,
+            store,
+            committer,
+            wires,
+            units: Units::default(),
+            status: Arc::new(status),
+            http: endpoint,
+        };
         let names: BTreeSet<Arc<str>> = config.sources.keys().cloned().collect();
         let listeners = running.make_known(&names).await?;
-        Ok(Appliance { running, listeners, commits, control, reloads: mpsc::channel(1) })
+        Ok(Appliance { running, listeners, commits, control, http, reloads: mpsc::channel(1) })
     }
 
     /// Standard output as its sinks share it. It knows whether its reader has closed it, which is no failure of a sink.
@@ -199,57 +232,53 @@ impl Appliance {
     /// Runs until `stop`, or until all inputs have ended, or until something fails that only an operator can mend. What
     /// is on its way is committed before it returns. `operator` is asked by the control socket.
     pub async fn run(self, mut stop: Stop, operator: Option<Arc<dyn api::Operator>>) -> Result<(), Error> {
-        let Appliance { mut running, listeners, commits, control, mut reloads } = self;
+        let Appliance { mut running, listeners, commits, control, http, mut reloads } = self;
         let (stop_commits, commits_stop) = stop_signal();
         let (stop_api, api_stop) = stop_signal();
         let pipelines = running.wires.config.pipelines.keys().cloned().collect();
         running.spawn(listeners, &pipelines)?;
         let threads = running.wires.kafka.threads.clone();
         let mut commits = tokio::spawn(commits.run(commits_stop));
-        let compaction = tokio::spawn(compact(running.committer.clone()));
+        let compaction = tokio::spawn(compact(running.store.clone(), running.committer.clone()));
         let api = ApiState {
             store: running.store.clone(),
             committer: running.committer.clone(),
             pipelines: running.status.pipelines.clone(),
             lags: running.status.lags.clone(),
+            status: running.status.clone(),
+            desk: running.status.desk.clone(),
+            replays: Arc::default(),
             operator,
         };
+        running.http.begin(http, api.clone())?;
         let mut control = tokio::spawn(api::serve(control, api, api_stop));
         let mut result = Ok(());
         let mut deadline = None;
         loop {
-            tokio::select! { biased;
+            let ending = tokio::select! { biased;
                 ended = &mut commits => {
                     running.units.abort().await;
                     return Err(commit_failure(ended));
                 }
                 ended = running.units.ended() => match ended {
                     None => break,
-                    Some(Ok(())) => {}
-                    Some(Err(error)) => {
-                        result = result.and(Err(error));
-                        stop_api.stop();
-                        running.units.stop_all();
-                        deadline.get_or_insert_with(drain_deadline);
-                    },
+                    Some(ended) => ended.err().map(Err),
                 },
-                () = stop.stopped(), if deadline.is_none() => {
-                    stop_api.stop();
-                    running.units.stop_all();
-                    deadline = Some(drain_deadline());
-                }
+                () = stop.stopped(), if deadline.is_none() => Some(Ok(())),
                 Some(request) = reloads.1.recv(), if deadline.is_none() => {
-                    if let Err(error) = running.reload(request, &mut stop).await {
-                        result = result.and(Err(error));
-                        stop_api.stop();
-                        running.units.stop_all();
-                        deadline.get_or_insert_with(drain_deadline);
-                    }
+                    running.reload(request, &mut stop).await.err().map(Err)
                 }
                 () = wait_for(deadline), if deadline.is_some() => {
                     tracing::warn!("not all that was on its way was committed in {DRAIN_TIME_MAX:?}; the next run reads it again");
                     break;
                 }
+            };
+            if let Some(ending) = ending {
+                result = result.and(ending);
+                stop_api.stop();
+                running.http.serve(None)?;
+                running.units.stop_all();
+                deadline.get_or_insert_with(drain_deadline);
             }
         }
         running.units.abort().await;
@@ -337,7 +366,8 @@ impl Running {
             let all = 0..partitions(&parts.wires.config, &pipeline, layout);
             all.map(|partition| parts.task(&of, &pipeline, Partition(partition), layout)).collect()
         });
-        Ok(Some((Supervisor { pipeline: name.clone(), mode: self.mode, scouts, look_every, make_tasks }, writing)))
+        let (pipeline, metrics) = (name.clone(), self.status.pipelines.of(name));
+        Ok(Some((Supervisor { pipeline, mode: self.mode, metrics, scouts, look_every, make_tasks }, writing)))
     }
 
     fn parts(&self) -> Parts {
@@ -346,6 +376,7 @@ impl Running {
             store: self.store.clone(),
             committer: self.committer.clone(),
             pipelines: self.status.pipelines.clone(),
+            desk: self.status.desk.clone(),
             mode: self.mode,
         }
     }
@@ -371,6 +402,7 @@ struct Parts {
     store: Arc<dyn Store>,
     committer: Committer,
     pipelines: Arc<Pipelines>,
+    desk: Desk,
     mode: Mode,
 }
 
@@ -381,8 +413,8 @@ impl Parts {
         spec.reads(|input| self.wires.config.streams.contains_key(input))
             .for_each(|read| self.committer.add_reader(read));
         let metrics = self.pipelines.of(name);
-        let (store, committer) = (self.store.clone(), self.committer.clone());
-        Task { spec, wiring: self.wires.clone(), store, committer, metrics, clock: self.wires.clock.clone() }
+        let (store, committer, desk) = (self.store.clone(), self.committer.clone(), self.desk.clone());
+        Task { spec, wiring: self.wires.clone(), store, committer, metrics, clock: self.wires.clock.clone(), desk }
     }
 }
 
@@ -412,12 +444,15 @@ async fn wait_for(deadline: Option<tokio::time::Instant>) {
     }
 }
 
-/// Compacts streams now and then. Where the store has failed the commits fail as well, and end the appliance.
-async fn compact(committer: Committer) {
+/// Compacts streams now and then, and forgets dead letters that are settled and gone. Where the store has failed the commits fail as well, and end the appliance.
+async fn compact(store: Arc<dyn Store>, committer: Committer) {
     loop {
         tokio::time::sleep(COMPACT_EVERY).await;
         if let Err(error) = committer.compact().await {
             tracing::warn!("streams could not be compacted: {error}");
+        }
+        if let Err(error) = dlq::act::prune(&*store, &committer).await {
+            tracing::warn!("settled dead letters could not be forgotten: {error}");
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Modules in the order in which a record meets them. `pipeline.rs` is the place to start reading.
 
+pub mod accept;
 pub mod clock;
 pub mod metrics;
 pub mod record;
@@ -10,8 +11,10 @@ pub mod stop;
 pub mod config;
 mod field;
 
+mod endpoint;
 pub mod kafka;
 mod rabbitmq;
+mod tls;
 
 pub mod source;
 
@@ -23,10 +26,14 @@ pub mod sink;
 
 pub mod store;
 
+pub mod dlq;
+
 pub mod pipeline;
 
 pub mod appliance;
 
 pub mod api;
+
+pub mod case;
 
 pub mod cli;

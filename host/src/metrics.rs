@@ -1,10 +1,19 @@
-//! What is counted, for the progress line and the summary.
+//! What is counted: for the progress line, the summary, and `/metrics`.
+
+pub mod histogram;
+pub mod links;
+pub mod steps;
+pub mod vitals;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use crate::record::Partition;
+use histogram::Histogram;
+use steps::StepMetrics;
+use vitals::Vitals;
+
+use crate::record::{Partition, Timestamp};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -39,6 +48,52 @@ pub struct PipelineMetrics {
     pub commits: Counter,
     /// Times the pipeline had to begin again from its last commit.
     pub restarts: Counter,
+    /// Bytes of the records read.
+    pub bytes_in: Counter,
+    /// Bytes of the records written, once for each of the outputs.
+    pub bytes_out: Counter,
+    /// From handing a commit over until it is durable.
+    pub commit_time: Histogram,
+    steps: RwLock<Arc<BTreeMap<Arc<str>, Arc<StepMetrics>>>>,
+    tasks: RwLock<Arc<BTreeMap<u32, Arc<Vitals>>>>,
+}
+
+impl PipelineMetrics {
+    /// What its steps count, by name.
+    pub fn steps(&self) -> Arc<BTreeMap<Arc<str>, Arc<StepMetrics>>> {
+        self.steps.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How its tasks are, by partition.
+    pub fn tasks(&self) -> Arc<BTreeMap<u32, Arc<Vitals>>> {
+        self.tasks.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What a step counts.
+    pub fn step(&self, name: &Arc<str>) -> Arc<StepMetrics> {
+        let mut steps = self.steps.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut steps).entry(name.clone()).or_default().clone()
+    }
+
+    /// How a task is.
+    pub fn task(&self, partition: u32) -> Arc<Vitals> {
+        let mut tasks = self.tasks.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut tasks).entry(partition).or_default().clone()
+    }
+
+    /// How far event time has come in the task where it has come least far; `None`: nowhere.
+    pub fn watermark(&self) -> Option<Timestamp> {
+        self.tasks().values().filter_map(|task| task.watermark()).min()
+    }
+}
+
+/// How often the whole appliance was to go over to another configuration.
+#[derive(Debug, Default)]
+pub struct Reloads {
+    /// It did, with all pipelines.
+    pub done: Counter,
+    /// Some or all pipelines were refused.
+    pub refused: Counter,
 }
 
 /// What each pipeline counts, by name. Pipelines come and go.

@@ -9,12 +9,14 @@
 //! This file knows sources, steps, sinks and the store by their traits alone: the simulation runs it as it is.
 
 mod ahead;
-mod chain;
+pub(crate) mod chain;
 mod deliver;
+mod flight;
 mod follow;
 mod input;
+mod replay;
 mod spec;
-mod time;
+pub(crate) mod time;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,27 +25,30 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::{BoxFuture, FutureExt, TryFutureExt, try_join_all};
 use futures_util::stream::{FuturesOrdered, StreamExt};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 pub use chain::{Chain, Route};
 pub use spec::{Destination, StreamTarget, TableInput, TaskInput, TaskSpec};
 
 use ahead::Ahead;
-use chain::{Arrival, Now, Processed, Refused};
+use chain::{Arrival, Now, Processed};
 use deliver::{Confirmed, Outlet};
+use flight::{Cause, Committed, Delivered, InFlight, Read, Tally};
 use input::{Incoming, Inputs, Opened};
+use replay::Replays;
 use time::EventTime;
 
 use crate::clock::Clock;
+use crate::dlq::desk::{Desk, Seat};
 use crate::metrics::PipelineMetrics;
+use crate::metrics::vitals::Vitals;
 use crate::plugin::{StartError, step};
 use crate::record::{Output, Partition, Position, Timestamp};
 use crate::sink::Sink;
-use crate::source::{self, Disposition, Reader};
+use crate::source::{self, Disposition, Mode, Reader};
 use crate::stop::Stop;
 use crate::store::committer::{Commit, CommitError, Committer, Lane};
-use crate::store::{self, Append, Changes, StateChange, Store};
+use crate::store::{self, Changes, StateChange, Store};
 
 /// The pause before a failed task begins again; doubled each time, until a commit succeeds.
 const RESTART_PAUSE: Duration = Duration::from_millis(100);
@@ -143,15 +148,25 @@ pub struct Task {
     pub metrics: Arc<PipelineMetrics>,
     /// The time, for steps that want to be called at one.
     pub clock: Arc<dyn Clock>,
+    /// Where it is asked to replay dead letters.
+    pub desk: Desk,
 }
 
 impl Task {
     /// Runs until told to stop, or until the inputs end. What is on its way then is committed first.
-    pub async fn run(&self, mut stop: Stop) -> Result<(), Error> {
+    pub async fn run(&self, stop: Stop) -> Result<(), Error> {
+        let vitals = self.metrics.task(self.spec.partition.0);
+        let result = self.run_and_tell(stop, &vitals).await;
+        vitals.ended();
+        result
+    }
+
+    async fn run_and_tell(&self, mut stop: Stop, vitals: &Vitals) -> Result<(), Error> {
         let mut pause = RESTART_PAUSE;
+        let seat = self.desk.join(&self.spec.pipeline, self.spec.partition);
         loop {
             let committed_before = self.metrics.commits.get();
-            let Err(error) = self.attempt(stop.clone()).await else { return Ok(()) };
+            let Err(error) = self.attempt(&seat, stop.clone()).await else { return Ok(()) };
             if error.disposition() == Disposition::Stop {
                 return Err(error);
             }
@@ -164,37 +179,46 @@ impl Task {
             let (pipeline, partition) = (&self.spec.pipeline, self.spec.partition.0);
             tracing::warn!(%pipeline, partition, "{error}; beginning again from the last commit in {pause:?}");
             self.metrics.restarts.add(1);
+            vitals.failed(error.to_string());
             tokio::select! { biased;
-                () = stop.stopped() => return Ok(()),
+                () = stop.stopped() => {
+                                return Ok(());
+                }
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(RESTART_PAUSE_MAX),
             }
         }
     }
 
     /// Opens everything at the last commit and works until an error, the end of the inputs, or the signal to stop.
-    async fn attempt(&self, stop: Stop) -> Result<(), Error> {
-        let mut run = self.open().await?;
+    async fn attempt(&self, seat: &Seat, stop: Stop) -> Result<(), Error> {
+        let mut run = self.open(seat).await?;
         let result = self.work(&mut run, stop).await;
         run.settle().await;
         result
     }
 
     async fn work(&self, run: &mut Run<'_>, mut stop: Stop) -> Result<(), Error> {
-        let mut reading = true;
+        let (mut reading, mut stopped) = (true, false);
         if run.time.is_some() {
             run.let_time_pass().await?;
         }
         loop {
             let alarm = self.alarm(run.chain.clock_alarm(), run.called_at);
+            // One that runs to the end of what there is replays what it is asked first or last.
+            let replaying = run.replays.is_ready() && !stopped && (reading || self.spec.mode == Mode::Drain);
             tokio::select! { biased;
                 Some(committed) = run.commits.next() => run.acknowledge(committed?),
                 Some(delivered) = run.deliveries.next() => run.commit(delivered?).await?,
-                () = stop.stopped(), if reading => reading = false,
-                next = run.chain.next_version(), if reading => run.chain.replace(next?)?,
+                () = stop.stopped(), if reading || replaying => (reading, stopped) = (false, true),
+                next = run.chain.next_version(), if reading => run.chain.replace(next)?,
                 called = alarm, if reading && !run.is_calling => {
                     called?;
                     run.let_time_pass().await?;
                 }
+                wave = self.next_wave(&mut run.replays), if replaying => match wave? {
+                    Some(wave) => run.replay(wave).await?,
+                    None => run.replays.end(),
+                },
                 incoming = self.next(&mut run.inputs), if reading => match incoming? {
                     Some(incoming) => run.process(incoming).await?,
                     None => reading = false,
@@ -210,6 +234,12 @@ impl Task {
         self.room().await?;
         let failed = |(input, error)| Error::Source { name: self.spec.input_name(input), error };
         inputs.next().await.map_err(failed)
+    }
+
+    /// Step 1 for dead letters that are to be replayed. Dropping the future loses nothing.
+    async fn next_wave(&self, replays: &mut Replays) -> Result<Option<replay::Wave>, Error> {
+        self.room().await?;
+        replays.next().await
     }
 
     /// Waits until there is room in all streams that the task writes to.
@@ -233,9 +263,10 @@ impl Task {
         self.room().await
     }
 
-    async fn open(&self) -> Result<Run<'_>, Error> {
+    async fn open(&self, seat: &Seat) -> Result<Run<'_>, Error> {
         let spec = &self.spec;
-        let chain = self.wiring.chain(spec).await?;
+        let mut chain = self.wiring.chain(spec).await?;
+        chain.count_in(&self.metrics);
         let mut outlets = Vec::new();
         for name in spec.sinks() {
             let failed = |error| Error::Sink { name: name.clone(), error };
@@ -257,9 +288,13 @@ impl Task {
             let is_first = input.table.as_ref().is_some_and(|table| table.is_global);
             opened.push(Opened { reader, ahead, is_first });
         }
+        let vitals = self.metrics.task(spec.partition.0);
+        vitals.opened();
         Ok(Run {
             task: self,
+            vitals,
             inputs: Inputs::start(opened, spec.bytes_in_flight_max, spec.mode, time.is_some()),
+            replays: Replays::open(&home, seat, spec, &chain),
             time,
             called_at: Instant::now(),
             is_calling: false,
@@ -273,10 +308,15 @@ impl Task {
     }
 }
 
+/// What goes to sinks, by their numbers in the task.
+type BySink = BTreeMap<usize, Vec<Arc<Output>>>;
+
 /// A task at work, from one start to the next.
 struct Run<'a> {
     task: &'a Task,
+    vitals: Arc<Vitals>,
     inputs: Inputs,
+    replays: Replays,
     /// Where a step asks for it.
     time: Option<EventTime>,
     /// When steps were last called by the clock.
@@ -292,53 +332,14 @@ struct Run<'a> {
     commits: FuturesOrdered<BoxFuture<'static, Result<Committed, CommitError>>>,
 }
 
-/// A chunk that was processed, or what time alone brought about, on its way to its commit.
-struct InFlight {
-    read: Option<Read>,
-    appends: Vec<Append>,
-    state: Vec<StateChange>,
-    tally: Tally,
-    source: Arc<str>,
-}
-
-/// How far an input was read with a chunk.
-struct Read {
-    input: usize,
-    /// Behind the last chunk that is read whole; `None`: that is committed already.
-    position: Option<Position>,
-    /// Held until the chunk is committed.
-    budget: Arc<OwnedSemaphorePermit>,
-}
-
-/// A chunk whose sinks have all answered.
-struct Delivered {
-    chunk: InFlight,
-    confirmed: Vec<Confirmed>,
-}
-
-/// A chunk that is committed.
-struct Committed {
-    read: Option<(usize, Option<Position>)>,
-    tally: Tally,
-}
-
-/// What a chunk adds to the metrics once it is committed.
-#[derive(Default)]
-struct Tally {
-    records_in: u64,
-    records_out: u64,
-    filtered: u64,
-    late: u64,
-    dead: u64,
-}
-
 impl Run<'_> {
     /// Steps 2 and 3: runs a chunk through the plugins, and sends the outputs to the sinks.
     async fn process(&mut self, incoming: Incoming) -> Result<(), Error> {
         let Incoming { input, source, records, position, ahead, idle, budget } = incoming;
         let of = self.task.spec.inputs.get(input);
         let (number, table) = of.map_or((0, None), |of| (of.number, of.table.as_ref()));
-        let records_in = records.len() as u64;
+        let (records_in, bytes_in) = (records.len() as u64, records.bytes() as u64);
+        self.vitals.took();
         let time = self.time.as_mut();
         let observe = |times: &[_]| match (time, table) {
             (None, _) => Vec::new(),
@@ -350,7 +351,9 @@ impl Run<'_> {
         let mut done = self.chain.process(arrival, observe).await?;
         done.state.extend(self.time.iter().flat_map(|time| time.changes_of(input)));
         done.state.extend(ahead);
-        self.deliver(source, Some(Read { input, position, budget }), records_in, done).await
+        let tally = Tally { records_in, bytes_in, ..Tally::of(&mut done) };
+        let in_flight = InFlight::new(Cause::Read(Read { input, position, budget }), source, tally);
+        self.deliver(in_flight, done, BTreeMap::new()).await
     }
 
     /// Lets the steps do what time alone asks of them.
@@ -368,32 +371,19 @@ impl Run<'_> {
         }
         done.state.push(counted);
         self.is_calling = true;
-        self.deliver(source, None, 0, done).await
+        let tally = Tally::of(&mut done);
+        self.deliver(InFlight::new(Cause::Time, source, tally), done, BTreeMap::new()).await
     }
 
-    /// Sends to the sinks what the steps have made.
-    async fn deliver(
-        &mut self,
-        source: Arc<str>,
-        read: Option<Read>,
-        records_in: u64,
-        done: Processed,
-    ) -> Result<(), Error> {
-        let mut state = done.state;
-        state.append(&mut self.described);
-        let mut in_flight = InFlight {
-            read,
-            appends: Vec::new(),
-            state,
-            tally: Tally { records_in, filtered: done.filtered, late: done.late, ..Tally::default() },
-            source,
-        };
+    /// Sends to the sinks what the steps have made, beside what is theirs already.
+    async fn deliver(&mut self, mut in_flight: InFlight, done: Processed, mut by_sink: BySink) -> Result<(), Error> {
+        in_flight.state.extend(done.state);
+        in_flight.state.append(&mut self.described);
         for refused in &done.refused {
-            in_flight.bury(&self.task.spec, refused);
+            in_flight.bury(&self.task.spec, self.task.clock.now(), refused);
         }
-        let mut by_sink: BTreeMap<usize, Vec<Arc<Output>>> = BTreeMap::new();
         for (route, output) in done.outputs {
-            self.dispatch(route, Arc::new(output), &mut in_flight, &mut by_sink);
+            self.dispatch(route, &Arc::new(output), &mut in_flight, &mut by_sink);
         }
         let mut sent = Vec::new();
         for (at, outputs) in by_sink {
@@ -405,27 +395,26 @@ impl Run<'_> {
     }
 
     /// Sorts what leaves by a route: appends to streams, and what goes to sinks, by the sink's number.
-    fn dispatch(
-        &self,
-        route: Route,
-        output: Arc<Output>,
-        in_flight: &mut InFlight,
-        by_sink: &mut BTreeMap<usize, Vec<Arc<Output>>>,
-    ) {
+    fn dispatch(&self, route: Route, output: &Arc<Output>, in_flight: &mut InFlight, by_sink: &mut BySink) {
         for destination in self.task.spec.routes.get(route).into_iter().flatten() {
-            match destination {
-                Destination::Stream(stream) => {
-                    let (records, refused) = deliver::keyed(stream, &output.records);
-                    if let Some(refused) = refused {
-                        in_flight.bury(&self.task.spec, &refused);
-                    }
-                    in_flight.tally.records_out += records.len() as u64;
-                    in_flight.appends.extend(deliver::append(&stream.name, stream.partitions, &records));
+            self.dispatch_to(destination, output, in_flight, by_sink);
+        }
+    }
+
+    fn dispatch_to(&self, to: &Destination, output: &Arc<Output>, in_flight: &mut InFlight, by_sink: &mut BySink) {
+        match to {
+            Destination::Stream(stream) => {
+                let (records, refused) = deliver::keyed(stream, &output.records);
+                if let Some(refused) = refused {
+                    in_flight.bury(&self.task.spec, self.task.clock.now(), &refused);
                 }
-                Destination::Sink(name) => {
-                    let Some(at) = self.outlets.iter().position(|outlet| outlet.name == *name) else { continue };
-                    by_sink.entry(at).or_default().push(output.clone());
-                }
+                in_flight.tally.records_out += records.len() as u64;
+                in_flight.tally.bytes_out += records.bytes() as u64;
+                in_flight.appends.extend(deliver::append(&stream.name, stream.partitions, &records));
+            }
+            Destination::Sink(name) => {
+                let Some(at) = self.outlets.iter().position(|outlet| outlet.name == *name) else { return };
+                by_sink.entry(at).or_default().push(output.clone());
             }
         }
     }
@@ -453,26 +442,33 @@ impl Run<'_> {
         for confirmed in confirmed {
             let Some(outlet) = self.outlets.get_mut(confirmed.outlet) else { continue };
             let name = outlet.name.clone();
+            let bytes = confirmed.output.records.bytes();
             let mut settled = outlet.settle(confirmed).await.map_err(|error| Error::Sink { name, error })?;
+            let refused = settled.refused.as_ref().map_or(0, |refused| refused.records.bytes());
             chunk.tally.records_out += settled.delivered;
+            chunk.tally.bytes_out += bytes.saturating_sub(refused) as u64;
             staged.append(&mut settled.staged);
             positions.append(&mut settled.positions);
             if let Some(refused) = settled.refused {
-                chunk.bury(spec, &refused);
+                chunk.bury(spec, self.task.clock.now(), &refused);
             }
         }
-        let InFlight { read, appends, state, tally, .. } = chunk;
-        let position = |read: &Read| Some((spec.position_key(spec.inputs.get(read.input)?), read.position.clone()?));
-        positions.extend(read.as_ref().and_then(position));
+        let InFlight { cause, appends, mut state, tally, again, .. } = chunk;
+        match &cause {
+            Cause::Read(read) => {
+                let of = |input| Some((spec.position_key(input), read.position.clone()?));
+                positions.extend(spec.inputs.get(read.input).and_then(of));
+            }
+            Cause::Replay(wave) => state.extend(wave.settled(|offset| again.contains(offset))),
+            Cause::Time => {}
+        }
         let changes = Changes { positions, appends, state };
+        let begun = Instant::now();
         let pending = self.task.committer.submit(&self.lane, Commit { changes, staged }).await;
         let committed = async move {
             pending.await?;
-            let read = read.map(|Read { input, position, budget }| {
-                drop(budget);
-                (input, position)
-            });
-            Ok(Committed { read, tally })
+            let took = begun.elapsed();
+            Ok(Committed { cause, tally, took })
         };
         self.commits.push_back(committed.boxed());
         Ok(())
@@ -490,30 +486,17 @@ impl Run<'_> {
 
     /// Step 5: lets the source forget what is committed.
     fn acknowledge(&mut self, committed: Committed) {
-        match &committed.read {
-            Some((input, Some(position))) => self.inputs.committed(*input, position),
-            Some((_, None)) => {}
-            None => self.is_calling = false,
+        match committed.cause {
+            Cause::Read(Read { input, position, budget }) => {
+                drop(budget);
+                position.iter().for_each(|position| self.inputs.committed(input, position));
+                self.vitals.committed(self.time.as_ref().and_then(EventTime::watermark));
+            }
+            Cause::Time => self.is_calling = false,
+            Cause::Replay(_) => self.replays.committed(),
         }
         self.chain.committed();
-        committed.tally.add_to(&self.task.metrics);
-    }
-}
-
-impl InFlight {
-    fn bury(&mut self, spec: &TaskSpec, refused: &Refused) {
-        self.tally.dead += refused.records.len() as u64;
-        self.appends.push(deliver::dead_letters(&spec.pipeline, &self.source, spec.partition, refused));
-    }
-}
-
-impl Tally {
-    fn add_to(&self, metrics: &PipelineMetrics) {
-        metrics.commits.add(1);
-        metrics.records_in.add(self.records_in);
-        metrics.records_out.add(self.records_out);
-        metrics.filtered.add(self.filtered);
-        metrics.late.add(self.late);
-        metrics.dead.add(self.dead);
+        self.task.metrics.commit_time.observe(committed.took);
+        committed.tally.add_to(&self.task.metrics, &self.chain);
     }
 }

@@ -128,6 +128,11 @@ pub struct Headers<'a> {
 }
 
 impl<'a> Headers<'a> {
+    /// The headers that lie in these bytes, as a batch holds them.
+    pub fn of(raw: &'a [u8]) -> Self {
+        Headers { rest: raw }
+    }
+
     fn number(&mut self) -> Option<u32> {
         let (bytes, rest) = self.rest.split_first_chunk::<4>()?;
         self.rest = rest;

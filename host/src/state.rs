@@ -13,6 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::record::{Partition, Timestamp};
@@ -38,7 +39,7 @@ const LOAD_BYTES: usize = 16 << 20;
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// How bytes are to be shown to a person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Bytes, of which nothing is known.

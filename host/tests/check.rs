@@ -165,7 +165,8 @@ fn every_example_is_right() {
     let examples: Vec<_> =
         std::fs::read_dir("../deploy/examples").unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(!examples.is_empty());
-    for example in examples {
+    // Those of plugins are in a directory.
+    for example in examples.into_iter().filter(|example| example.is_file()) {
         let loaded = load(&example, &Overrides::default()).unwrap_or_else(|report| panic!("{}", report.render(LOOK)));
         assert!(loaded.warnings.is_empty(), "{}: {:?}", example.display(), loaded.warnings);
     }

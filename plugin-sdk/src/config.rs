@@ -7,6 +7,25 @@ use serde_path_to_error::Segment;
 
 use crate::ConfigError;
 
+/// What can stand under `config` in a pipeline file: whatever derives `Deserialize`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be read from a pipeline file: derive `weir_plugin::serde::Deserialize` for it",
+    label = "this type does not implement `Deserialize`",
+    note = "write `#[derive(weir_plugin::serde::Deserialize)]` and `#[serde(crate = \"weir_plugin::serde\")]` above it; `NoConfig` is for nothing to set"
+)]
+pub trait FromPipelineFile: Sized {
+    /// Reads it of a tree. A method, and no trait above: else the compiler would speak of that one.
+    #[doc(hidden)]
+    fn from_tree(tree: Value) -> Result<Self, serde_path_to_error::Error<serde_json::Error>>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: DeserializeOwned> FromPipelineFile for T {
+    fn from_tree(tree: Value) -> Result<Self, serde_path_to_error::Error<serde_json::Error>> {
+        serde_path_to_error::deserialize(tree)
+    }
+}
+
 /// The configuration of a plugin that has nothing to configure: any setting is refused.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,10 +66,10 @@ impl<'de> Deserialize<'de> for Duration {
 /// Reads a configuration.
 ///
 /// It is read by way of a tree, because places in the JSON text would mean nothing to the operator, who wrote YAML.
-pub(crate) fn read<C: DeserializeOwned>(text: &str) -> Result<C, ConfigError> {
+pub(crate) fn read<C: FromPipelineFile>(text: &str) -> Result<C, ConfigError> {
     let tree: Value = serde_json::from_str(text)
         .map_err(|error| ConfigError::from(format_args!("expected the configuration as JSON: {error}")))?;
-    serde_path_to_error::deserialize(tree).map_err(|error| {
+    C::from_tree(tree).map_err(|error| {
         let parts: Vec<_> = error.path().iter().filter_map(part).collect();
         ConfigError::at(parts.join("."), error.inner())
     })

@@ -28,6 +28,7 @@
 #[doc(hidden)]
 pub mod bindings;
 mod config;
+pub mod http;
 pub mod json;
 pub mod log;
 mod output;
@@ -45,7 +46,7 @@ pub mod testing;
 pub mod transform;
 
 pub use bindings::types::Context;
-pub use config::{Duration, NoConfig};
+pub use config::{Duration, FromPipelineFile, NoConfig};
 pub use output::{Draft, Output, Port};
 pub use record::{Batch, Headers, Record, Records};
 pub use reject::{ConfigError, Reject, Rejects, Result};

@@ -3,25 +3,23 @@
 use std::cell::RefCell;
 use std::fmt;
 
-use serde::de::DeserializeOwned;
-
 use crate::bindings::types;
 use crate::record::Records;
 use crate::reject::Rejects;
-use crate::{Batch, ConfigError, Context, Record, Result, config, log};
+use crate::{Batch, ConfigError, Context, FromPipelineFile, Record, Result, config, log};
 
 /// A plugin that delivers records to a system outside.
 ///
 /// The host commits when a batch is written, so a record counts as delivered unless it is rejected. After a crash the
 /// same records come again under the same ids: a sink that writes under the id does no harm by repeating.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a sink",
+    message = "`{Self}` is not a sink: write `impl Sink for {Self}`, or export it by `export!` or `export_stateful!`",
     label = "this type does not implement `weir_plugin::Sink`",
-    note = "write `impl Sink for {Self}` with `type Config`, `fn new` and `fn write`; a transform is exported by `export!`"
+    note = "it takes `type Config`, `fn new` and `fn write`"
 )]
 pub trait Sink: Sized + 'static {
     /// What stands under `config` in the pipeline file; [`NoConfig`](crate::NoConfig) when there is nothing to set.
-    type Config: DeserializeOwned;
+    type Config: FromPipelineFile;
 
     /// Makes an instance. An error keeps the pipeline from starting, and the operator reads it.
     fn new(config: Self::Config, context: &Context) -> Result<Self, ConfigError>;
@@ -140,6 +138,9 @@ impl<T: Sink> Slot<T> {
 #[macro_export]
 macro_rules! export_sink {
     ($plugin:ty) => {
+        /// Twice in a module, it says by its name what is wrong; elsewhere the linker does.
+        const _A_CRATE_EXPORTS_ONE_PLUGIN: () = ();
+
         const _: () = {
             use $crate::bindings::sink::exports::weir::plugin::delivery;
             use $crate::bindings::types;

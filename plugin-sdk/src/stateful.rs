@@ -3,15 +3,13 @@
 use std::cell::RefCell;
 use std::ops::Deref;
 
-use serde::de::DeserializeOwned;
-
 use crate::bindings::stateful_transform::exports::weir::plugin::stateful_step::{
     Advanced, Alarms, Answer, Description, Outcome, Replacement,
 };
 use crate::bindings::types;
 use crate::output::{Buffers, Cause, Done, Going};
 use crate::state::{Clock, State, Timer};
-use crate::{Batch, ConfigError, Context, Output, Record, Result, config, log};
+use crate::{Batch, ConfigError, Context, FromPipelineFile, Output, Record, Result, config, log};
 
 /// How many timers fire in one call: a call has limits of time and size, and how many timers become due at once has none.
 const TIMERS_PER_CALL: u32 = 1_000;
@@ -54,13 +52,13 @@ const TIMERS_PER_CALL: u32 = 1_000;
 /// weir_plugin::export_stateful!(Logins);
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a stateful transform",
+    message = "`{Self}` is not a stateful transform: write `impl Stateful for {Self}`, or export it by `export!` or `export_sink!`",
     label = "this type does not implement `weir_plugin::Stateful`",
-    note = "write `impl Stateful for {Self}` with `type Config`, `fn new` and `fn process`; a transform without state is exported by `export!`"
+    note = "it takes `type Config`, `fn new` and `fn process`"
 )]
 pub trait Stateful: Sized + 'static {
     /// What stands under `config` in the pipeline file; [`NoConfig`](crate::NoConfig) when there is nothing to set.
-    type Config: DeserializeOwned;
+    type Config: FromPipelineFile;
 
     /// Makes an instance, and names what it remembers. Tables cannot be read yet. An error keeps the pipeline from starting,
     /// and the operator reads it.
@@ -244,6 +242,9 @@ fn fire<T: Stateful>(
 #[macro_export]
 macro_rules! export_stateful {
     ($plugin:ty) => {
+        /// Twice in a module, it says by its name what is wrong; elsewhere the linker does.
+        const _A_CRATE_EXPORTS_ONE_PLUGIN: () = ();
+
         const _: () = {
             use $crate::bindings::stateful_transform::exports::weir::plugin::stateful_step;
             use $crate::bindings::types;

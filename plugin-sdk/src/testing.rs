@@ -33,12 +33,18 @@ use crate::bindings::types;
 use crate::log::Level;
 use crate::record::{INDEX_WIDTH, KEY_NULL, META_WIDTH, PORT_SHIFT, VALUE_NULL, push_header};
 use crate::state::{Fake, written};
-use crate::{Batch, ConfigError, Context, Record, Sink, Stateful, Transform, sink, stateful, transform};
+use crate::{
+    Batch, ConfigError, Context, Record, Sink, Stateful, Transform, bindings, http, sink, stateful, transform,
+};
 
 /// How many log messages are kept; the oldest go first.
 const LOGS_MAX: usize = 10_000;
 
+/// Answers requests.
+type HttpServer = Box<dyn FnMut(&http::Request) -> Result<http::Response, http::Failure>>;
+
 thread_local! {
+    static HTTP: RefCell<Option<HttpServer>> = const { RefCell::new(None) };
     static LOGS: RefCell<VecDeque<(Level, String)>> = const { RefCell::new(VecDeque::new()) };
 }
 
@@ -55,6 +61,21 @@ pub(crate) fn capture(level: Level, message: &str) {
 /// Takes what the plugins on this thread said since the last call.
 pub fn take_logs() -> Vec<(Level, String)> {
     LOGS.take().into()
+}
+
+/// Has the requests of plugins on this thread answered by a function, from now on. Without one they are refused.
+pub fn serve_http(serve: impl FnMut(&http::Request) -> Result<http::Response, http::Failure> + 'static) {
+    HTTP.set(Some(Box::new(serve)));
+}
+
+/// Answers requests of a plugin on this thread.
+pub(crate) fn answer(
+    requests: Vec<bindings::http::Request>,
+) -> Vec<Result<bindings::http::Response, bindings::http::Failure>> {
+    HTTP.with_borrow_mut(|server| match server {
+        Some(serve) => http::by(serve, requests),
+        None => http::by(&mut |_| Err(http::Failure::Refused("no endpoint is granted".into())), requests),
+    })
 }
 
 /// A record to give to a plugin.

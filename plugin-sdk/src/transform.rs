@@ -2,12 +2,10 @@
 
 use std::cell::RefCell;
 
-use serde::de::DeserializeOwned;
-
 use crate::bindings::transform::exports::weir::plugin::step::{Answer, Description, Outcome, Replacement};
 use crate::bindings::types;
 use crate::output::{Buffers, Done, Going};
-use crate::{Batch, ConfigError, Context, Output, Record, Result, config, log};
+use crate::{Batch, ConfigError, Context, FromPipelineFile, Output, Record, Result, config, log};
 
 /// A plugin that turns records into records.
 ///
@@ -30,13 +28,13 @@ use crate::{Batch, ConfigError, Context, Output, Record, Result, config, log};
 /// }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a transform",
+    message = "`{Self}` is not a transform: write `impl Transform for {Self}`, or export it by `export_stateful!` or `export_sink!`",
     label = "this type does not implement `weir_plugin::Transform`",
-    note = "write `impl Transform for {Self}` with `type Config`, `fn new` and `fn process`; a sink is exported by `export_sink!`"
+    note = "it takes `type Config`, `fn new` and `fn process`"
 )]
 pub trait Transform: Sized + 'static {
     /// What stands under `config` in the pipeline file; [`NoConfig`](crate::NoConfig) when there is nothing to set.
-    type Config: DeserializeOwned;
+    type Config: FromPipelineFile;
 
     /// Makes an instance. An error keeps the pipeline from starting, and the operator reads it.
     fn new(config: Self::Config, context: &Context) -> Result<Self, ConfigError>;
@@ -123,6 +121,9 @@ fn nothing() -> Outcome {
 #[macro_export]
 macro_rules! export {
     ($plugin:ty) => {
+        /// Twice in a module, it says by its name what is wrong; elsewhere the linker does.
+        const _A_CRATE_EXPORTS_ONE_PLUGIN: () = ();
+
         const _: () = {
             use $crate::bindings::transform::exports::weir::plugin::step;
             use $crate::bindings::types;

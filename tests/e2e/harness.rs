@@ -6,6 +6,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -89,18 +90,22 @@ impl Bench {
 
 /// The program as users have it: with the stock plugins inside. It is made once for all tests of a process; what a
 /// development build compiles for it in half a minute is kept for the next.
-fn program() -> &'static Path {
+pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let plugins = env::var_os("WEIR_STOCK_PLUGINS").expect("`cargo xtask test` builds the plugins and names them");
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let program = directory.join("weir");
+        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("weir");
         let mut bundle = Command::new(env!("CARGO_BIN_EXE_weir"));
         bundle.args(["plugin", "bundle"]).arg(&program).arg("--plugins").arg(plugins);
-        let output = bundle.arg("--cache").arg(directory.join("machine-code")).output().unwrap();
+        let output = bundle.arg("--cache").arg(machine_code()).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         program
     })
+}
+
+/// Where the machine code of plugins is kept for the next time.
+pub fn machine_code() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("machine-code")
 }
 
 /// A `weir` process; killed when it is dropped.
@@ -110,6 +115,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// A process whose output goes to a file.
+    pub fn of(child: Child, log: PathBuf) -> Self {
+        Running { child, log }
+    }
+
     pub fn kill(mut self) {
         self.assert_runs();
         self.child.kill().unwrap();
@@ -144,6 +154,12 @@ impl Running {
         None
     }
 
+    /// Waits until it has started a process of its own, as it does to compile plugins.
+    pub fn until_has_child(&mut self) {
+        let id = self.child.id();
+        self.until("a process of its own", || has_child(id));
+    }
+
     /// Panics where it has ended.
     pub fn assert_runs(&mut self) {
         assert!(self.child.try_wait().unwrap().is_none(), "weir ended by itself: {}", self.said());
@@ -173,9 +189,23 @@ impl Drop for Running {
     }
 }
 
-/// A port of the loopback interface that nobody has now.
+/// Whether a process that it has started runs.
+fn has_child(id: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{id}/task")).unwrap();
+    let mut children = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    children.any(|children| !children.trim().is_empty())
+}
+
+/// A port of the loopback interface that nobody has now. Below those that the kernel gives to connections, and those that
+/// `cargo xtask services` gives to its servers: so nobody takes it before it is used.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const FIRST: u32 = 5_000;
+    const COUNT: u32 = 10_000;
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id().wrapping_mul(131);
+    let mut next = || (FIRST + begin.wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed)) % COUNT) as u16;
+    let mut ports = std::iter::repeat_with(&mut next).take(COUNT as usize);
+    ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
 /// Says what a test has measured, also when it passes: the test runner keeps what macros print to itself.

@@ -5,10 +5,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
 
+mod accept;
+mod author;
 mod brokers;
+mod canary;
 mod crash;
+mod deploy;
+mod dlq;
 mod harness;
+mod health;
+mod image;
 mod kafka;
+mod mounted;
+mod operate;
 mod proxy;
 mod rabbitmq;
 mod reload;

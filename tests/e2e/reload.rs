@@ -19,14 +19,14 @@ const SWAPS: usize = 50;
 const RATE: u64 = 5_000;
 const MARK: &[u8] = b"weir-version:";
 
-fn plugin(name: &str) -> Vec<u8> {
+pub fn plugin(name: &str) -> Vec<u8> {
     let directory =
         PathBuf::from(std::env::var_os("WEIR_TEST_PLUGINS").expect("WEIR_TEST_PLUGINS; see tests/e2e/main.rs"));
     std::fs::read(directory.join(format!("{name}.wasm"))).unwrap()
 }
 
 /// A version of the plugin `versioned` that does something, made without a compiler.
-fn version(deed: &str, number: usize) -> Vec<u8> {
+pub fn version(deed: &str, number: usize) -> Vec<u8> {
     let mut wasm = plugin("versioned");
     let at = wasm.windows(MARK.len()).position(|bytes| bytes == MARK).expect("the mark is in its data") + MARK.len();
     let text = format!("{deed} {number:08}");
@@ -35,7 +35,7 @@ fn version(deed: &str, number: usize) -> Vec<u8> {
 }
 
 /// Puts a plugin into a directory as `cp` and `mv` do: it is there whole, or not.
-fn drop_in(bench: &Bench, name: &str, wasm: &[u8]) {
+pub fn drop_in(bench: &Bench, name: &str, wasm: &[u8]) {
     let path = bench.path(&format!("plugins/{name}.wasm"));
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let new = path.with_extension("new");
@@ -53,7 +53,7 @@ fn ask(data: &Path, method: &str, path: &str) -> Option<Value> {
 }
 
 fn versions(bench: &Bench, pipeline: &str) -> Option<Value> {
-    let status = ask(&bench.path("weir-data"), "GET", "/v1/status")?;
+    let status = ask(&bench.path("weir-data"), "GET", "/api/v1/status")?;
     status["versions"].as_array()?.iter().find(|of| of["pipeline"] == pipeline).cloned()
 }
 
@@ -132,7 +132,7 @@ fn plugins_are_swapped_under_load_and_bad_ones_go_by_themselves() {
     weir.until("the rest", || rest.iter().all(|file| bench.lines(file).len() as u64 >= sent));
     let last = versions(&bench, "pass").unwrap();
     assert_eq!(versions(&bench, "beside").unwrap()["version"], 1);
-    let status = ask(&bench.path("weir-data"), "GET", "/v1/status").unwrap();
+    let status = ask(&bench.path("weir-data"), "GET", "/api/v1/status").unwrap();
     assert_eq!(weir.terminate(), 0);
     let mut seen = BTreeMap::new();
     for line in bench.lines("out.txt") {
@@ -168,7 +168,7 @@ sinks: { out: { type: file, path: out.txt } }
 ";
 
 /// Asks for a reload: its exit code, and what it said.
-fn reload(bench: &Bench) -> (i32, String) {
+pub fn reload(bench: &Bench) -> (i32, String) {
     let output = bench.run(&["reload"]);
     let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
     (output.status.code().unwrap(), text)
@@ -253,7 +253,7 @@ fn what_cannot_be_a_plugin_is_refused_and_the_old_one_runs_on() {
     assert_eq!(weir.terminate(), 0);
 }
 
-fn append(bench: &Bench, text: &str) {
+pub fn append(bench: &Bench, text: &str) {
     let mut file = std::fs::File::options().append(true).open(bench.path("in.txt")).unwrap();
     file.write_all(text.as_bytes()).unwrap();
 }

@@ -1,5 +1,7 @@
 //! The main job, end to end: log lines in, parsed and filtered, JSON out.
 
+use std::path::Path;
+
 use crate::harness::Bench;
 
 const PIPELINE: &str = "
@@ -123,4 +125,26 @@ sinks: { out: { type: stdout } }
     let output = bench.weir(&["run", "--once", "weir.yaml"]).stdin(stdin).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "first\nsecond\n\nlast without newline\n");
+}
+
+/// A container's first process gets no signal that it does not ask for, so it has to ask before anything takes its time.
+#[test]
+fn it_can_be_stopped_while_a_plugin_compiles() {
+    let bench = Bench::new();
+    std::fs::create_dir(bench.path("plugins")).unwrap();
+    let stock = std::env::var_os("WEIR_STOCK_PLUGINS").expect("WEIR_STOCK_PLUGINS; see tests/e2e/main.rs");
+    std::fs::copy(Path::new(&stock).join("sql.wasm"), bench.path("plugins/sql.wasm")).unwrap();
+    bench.write("in.txt", "{}\n");
+    let steps = "steps: [ { sql: SELECT * FROM input } ]";
+    bench.write(
+        "weir.yaml",
+        &format!(
+            "version: 1\nplugins: [plugins]\nsources: {{ in: {{ type: file, path: in.txt }} }}\n\
+             pipelines: {{ p: {{ from: in, {steps}, to: out }} }}\nsinks: {{ out: {{ type: file, path: out.txt }} }}\n"
+        ),
+    );
+    let mut weir = bench.start(&["weir.yaml"]);
+    weir.until_has_child();
+    assert_eq!(weir.terminate(), 0);
+    assert_eq!(bench.lines("out.txt"), [""; 0]);
 }

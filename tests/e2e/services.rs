@@ -83,12 +83,20 @@ impl Facts {
     }
 }
 
+/// `cargo xtask`, as it was built.
+pub fn xtask() -> Command {
+    let mut xtask = Command::new(env::var_os("WEIR_XTASK").expect(HINT));
+    // It finds the clone by the folder of its own manifest, as cargo names it; here cargo names that of the tests.
+    xtask.env("CARGO_MANIFEST_DIR", clone().join("deploy/xtask"));
+    xtask
+}
+
 /// The clone in which the tests run: another one with the same target directory may have built them.
-fn clone() -> PathBuf {
+pub fn clone() -> PathBuf {
     PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).parent().unwrap().to_owned()
 }
 
-fn run(command: &mut Command) -> String {
+pub fn run(command: &mut Command) -> String {
     let output = command.stderr(Stdio::piped()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?} failed: {said}");
@@ -170,9 +178,7 @@ impl Servers {
     }
 
     fn xtask(&self, command: &str, names: &[&str]) -> Command {
-        let mut xtask = Command::new(env::var_os("WEIR_XTASK").expect(HINT));
-        // It finds the clone by the folder of its own manifest, as cargo names it; here cargo names that of the tests.
-        xtask.env("CARGO_MANIFEST_DIR", clone().join("deploy/xtask"));
+        let mut xtask = xtask();
         xtask.args(["services", command]).args(names).arg("--dir").arg(self.dir.path());
         xtask
     }

@@ -59,6 +59,11 @@ impl Fate {
         self.calm.store(true, Ordering::Relaxed);
     }
 
+    /// Whether nothing goes wrong any more.
+    pub fn is_over(&self) -> bool {
+        self.calm.load(Ordering::Relaxed)
+    }
+
     pub fn event(&self, event: impl FnOnce() -> String) {
         let event = event();
         event.hash(&mut *self.trace.lock().unwrap());

@@ -12,6 +12,7 @@ mod check;
 mod fate;
 mod keyed;
 mod parts;
+mod replay;
 mod world;
 
 use std::io::Write as _;

@@ -121,11 +121,13 @@ impl Instance for Scripted {
                 "drop" => {}
                 "double" => (0..2).for_each(|_| emit(0)),
                 "odd" => emit(1),
-                "reject" => rejects.push(Reject { index, reason: "refused".into(), retriable: false }),
+                "reject" if !self.world.is_fixed() => {
+                    rejects.push(Reject { index, reason: "refused".into(), retriable: false })
+                }
                 "retry" if self.world.first_try(n.parse().unwrap()) => {
                     rejects.push(Reject { index, reason: "not yet".into(), retriable: true });
                 }
-                "trap" => return Err(Failure::Trap("as scripted".into())),
+                "trap" if !self.world.is_fixed() => return Err(Failure::Trap("as scripted".into())),
                 _ => emit(0),
             }
         }
@@ -156,7 +158,8 @@ impl Sink for SimSink {
             }
             let mut rejects = Vec::new();
             for ((index, record), ordinal) in (0..).zip(output.records.iter()).zip(&output.ordinals) {
-                let undeliverable = record.value.unwrap().starts_with(b"undeliverable") && &*name == "ext";
+                let undeliverable =
+                    record.value.unwrap().starts_with(b"undeliverable") && &*name == "ext" && !world.is_fixed();
                 if undeliverable || world.fault(1) {
                     let reason = "not wanted".into();
                     rejects.push(Reject { index, reason, retriable: !undeliverable });

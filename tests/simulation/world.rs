@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::FutureExt;
 use weir::clock::Clock;
+use weir::dlq::desk::Desk;
 use weir::metrics::PipelineMetrics;
 use weir::pipeline::{Chain, Destination, StreamTarget, Task, TaskInput, TaskSpec, Wiring};
 use weir::plugin::step::{self, Step};
@@ -22,6 +24,7 @@ use weir::store::{DEAD_LETTERS, PositionKey, Retention, Store, StreamSpec};
 
 use crate::fate::{Fate, Rng, mix};
 use crate::parts::{FileSink, OpenFile, Scripted, SimFile, SimReader, SimSink, file_key, push};
+use crate::replay::operate;
 
 /// What the records of a seed are.
 pub struct Plan {
@@ -31,6 +34,8 @@ pub struct Plan {
     pub mid_partitions: u32,
     /// Whether the second pipeline has a step.
     second_step: bool,
+    /// Whether somebody has dead letters replayed.
+    pub replays: bool,
 }
 
 impl Plan {
@@ -41,6 +46,7 @@ impl Plan {
             pushes: rng.below(150),
             mid_partitions: 1 + rng.below(3) as u32,
             second_step: rng.chance(50),
+            replays: false,
         }
     }
 
@@ -79,6 +85,8 @@ pub struct World {
     tried: Mutex<BTreeSet<u64>>,
     pushed: Mutex<u64>,
     pub push_acks: Mutex<BTreeSet<u64>>,
+    /// Whether what refused records takes them now.
+    is_fixed: AtomicBool,
     acknowledged: Mutex<u64>,
 }
 
@@ -101,9 +109,18 @@ impl Clock for VirtualClock {
 
 impl World {
     pub fn new(seed: u64) -> Arc<Self> {
+        World::of(seed, false)
+    }
+
+    /// One in which somebody has dead letters replayed.
+    pub fn replaying(seed: u64) -> Arc<Self> {
+        World::of(seed, true)
+    }
+
+    fn of(seed: u64, replays: bool) -> Arc<Self> {
         let rng = Rng::new(seed);
         Arc::new(World {
-            plan: Plan::new(seed, &rng),
+            plan: Plan { replays, ..Plan::new(seed, &rng) },
             fate: Fate::new(rng),
             store: Mutex::default(),
             file: SimFile::default(),
@@ -111,8 +128,19 @@ impl World {
             tried: Mutex::default(),
             pushed: Mutex::default(),
             push_acks: Mutex::default(),
+            is_fixed: AtomicBool::default(),
             acknowledged: Mutex::default(),
         })
+    }
+
+    /// From now on nothing is refused.
+    pub fn fix(&self) {
+        self.event(|| "all is mended".into());
+        self.is_fixed.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_fixed(&self) -> bool {
+        self.is_fixed.load(Ordering::Relaxed)
     }
 
     pub fn first_try(&self, n: u64) -> bool {
@@ -170,13 +198,22 @@ impl World {
 
     /// One life of the appliance: until it is killed, fails, or has nothing left to do, which is when it returns true.
     pub fn live(self: &Arc<Self>, kill_after_ms: Option<u64>) -> bool {
+        let mode = if kill_after_ms.is_some() { Mode::Follow } else { Mode::Drain };
+        self.live_as(mode, kill_after_ms.unwrap_or(3_600_000))
+    }
+
+    /// One life in which all dead letters are replayed; returns true once there are none.
+    pub fn replay_all(self: &Arc<Self>) -> bool {
+        self.live_as(Mode::Follow, 3_600_000)
+    }
+
+    fn live_as(self: &Arc<Self>, mode: Mode, kill_after_ms: u64) -> bool {
         let store = self.store().reopen();
         *self.store.lock().unwrap() = store;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let appliance =
-            Appliance { world: self.clone(), mode: if kill_after_ms.is_some() { Mode::Follow } else { Mode::Drain } };
+        let appliance = Appliance { world: self.clone(), mode };
         let done = runtime.block_on(async move {
-            let kill = Duration::from_millis(kill_after_ms.unwrap_or(3_600_000));
+            let kill = Duration::from_millis(kill_after_ms);
             tokio::time::timeout(kill, appliance.run()).await.unwrap_or(false)
         });
         drop(runtime);
@@ -228,7 +265,9 @@ impl Appliance {
         if world.fault(30) {
             world.store().slow_down(Duration::from_millis(world.rng.below(1_000)));
         }
+        let desk = Desk::default();
         let mut work = Vec::new();
+        let operator = operate(world.clone(), self.mode, committer.clone(), desk.clone());
         let pushing = wires.writers["pushes"].join();
         let (to_intake, requests) = Intake::channel();
         tokio::spawn(push(world.clone(), to_intake));
@@ -238,7 +277,10 @@ impl Appliance {
             drop(pushing);
             Ok(())
         }));
+        let mut counted = Vec::new();
         for spec in self.specs() {
+            let metrics = Arc::new(PipelineMetrics::default());
+            counted.push(metrics.clone());
             let writes: Vec<_> =
                 wires.writers.iter().filter(|(name, _)| spec_writes(&spec, name)).map(|(_, w)| w.join()).collect();
             let task = Task {
@@ -246,8 +288,9 @@ impl Appliance {
                 wiring: wires.clone(),
                 store: store.clone(),
                 committer: committer.clone(),
-                metrics: Arc::new(PipelineMetrics::default()),
+                metrics,
                 clock: clock.clone(),
+                desk: desk.clone(),
             };
             let stop = stop.clone();
             work.push(tokio::spawn(async move {
@@ -256,11 +299,17 @@ impl Appliance {
                 result
             }));
         }
+        let mut operator = tokio::spawn(operator);
         for work in work {
             tokio::select! { biased;
                 result = work => if result.unwrap().is_err() { return false },
+                done = &mut operator, if world.plan.replays && self.mode == Mode::Follow => return done.unwrap(),
                 _ = &mut commits => return false,
             }
+        }
+        // What is replayed enters where it was refused, and the steps before it count nothing of it.
+        if !world.plan.replays {
+            counted.iter().for_each(|metrics| assert_counted_once(metrics));
         }
         true
     }
@@ -289,6 +338,15 @@ impl Appliance {
         ];
         specs.extend((0..mid).map(|n| task("second", n, &["mid"], vec![vec![sink("file"), sink("ext2")]])));
         specs
+    }
+}
+
+/// What a step counts is what its pipeline counts, however often a chunk was begun again.
+fn assert_counted_once(metrics: &PipelineMetrics) {
+    for step in metrics.steps().values() {
+        assert_eq!(step.records_in.get(), metrics.records_in.get(), "{metrics:?}");
+        assert_eq!(step.filtered.get(), metrics.filtered.get(), "{metrics:?}");
+        assert!(step.rejected.get() <= metrics.dead.get(), "{metrics:?}");
     }
 }
 

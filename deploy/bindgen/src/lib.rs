@@ -3,6 +3,8 @@
 //! The result is committed. This crate knows the WIT and the generator; it must not know the SDK beyond where its
 //! bindings lie.
 
+pub mod component;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -12,8 +14,9 @@ use wit_bindgen_rust::{Opts, WithOption};
 
 /// Where the bindings lie, from the root of the repository.
 const BINDINGS_DIR: &str = "plugin-sdk/src/bindings";
-/// The worlds that a plugin of the SDK can have; the first one's bindings hold what all of them share.
-const WORLDS: [&str; 3] = ["transform", "sink", "stateful-transform"];
+/// The worlds that a plugin of the SDK can have, of which the first one's bindings hold what all of them share; and what it may import
+/// beside them, which shares nothing.
+const WORLDS: [&str; 4] = ["transform", "sink", "stateful-transform", "capabilities"];
 /// The version of the WIT package.
 const WIT_VERSION: &str = "0.1.0";
 /// The interfaces that the worlds share.
@@ -69,7 +72,7 @@ fn options(world: &str) -> Opts {
         generate_all: true,
         pub_export_macro: true,
         default_bindings_module: Some(format!("weir_plugin::bindings::{}", module(world))),
-        with: if world == WORLDS[0] { Vec::new() } else { SHARED.map(shared).to_vec() },
+        with: if [WORLDS[0], WORLDS[3]].contains(&world) { Vec::new() } else { SHARED.map(shared).to_vec() },
         ..Opts::default()
     }
 }

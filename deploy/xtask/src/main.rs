@@ -6,6 +6,8 @@ mod bench;
 mod build;
 mod demo;
 mod error;
+mod image;
+mod languages;
 mod maven;
 mod plugins;
 mod process;
@@ -24,6 +26,7 @@ use clap::{Parser, Subcommand};
 use bench::BenchArgs;
 use build::Profile;
 use error::Result;
+use image::ImageArgs;
 use plugins::Which;
 use services::ServicesArgs;
 use test::TestArgs;
@@ -53,6 +56,8 @@ enum Command {
         #[arg(long)]
         release: bool,
     },
+    /// Builds the release program and makes a container image of it.
+    Image(ImageArgs),
     /// Installs what the tests need and runs every check; stops at the first stage that fails.
     Test(TestArgs),
     /// Runs real servers on this machine, for tests and to try things out: up, down, kill, start, status.
@@ -83,6 +88,7 @@ fn run(command: Command) -> Result<()> {
             say::line(binary.display());
             Ok(())
         }
+        Command::Image(arguments) => image::run(&workspace, &arguments),
         Command::Test(arguments) => test::run(&workspace, &arguments),
         Command::Services(arguments) => services::run(&workspace, &arguments),
         Command::Bindings => {

@@ -5,41 +5,66 @@ use std::fs;
 use std::path::Path;
 
 use crate::error::{Context, Error, Result};
+use crate::languages;
 use crate::process;
 use crate::say;
 use crate::toolchain::{TARGET, Toolchain};
 use crate::workspace::{Guest, Workspace};
+
+/// The crates of the examples.
+const EXAMPLES: &str = "deploy/examples/plugins";
 
 /// Which plugins are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
     /// The stock plugins of `plugins/`.
     Stock,
-    /// Those, and the guests of `tests/guests/`.
+    /// Those, the guests of `tests/guests/` and `tests/guests-in-c/`, and the examples in every language.
     StockAndTests,
 }
 
 /// Builds the plugins and puts their components into the target directory.
 pub fn build(workspace: &Workspace, which: Which) -> Result<()> {
     let toolchain = Toolchain::find()?;
-    build_set(workspace, &toolchain, "plugins", &workspace.stock_plugins())?;
+    let stock = workspace.stock_plugins();
+    begin(&stock, workspace.guests("plugins")?.iter().map(|guest| guest.name.as_str()))?;
+    build_crates(workspace, &toolchain, "plugins", &stock)?;
     if which == Which::StockAndTests {
-        build_set(workspace, &toolchain, "tests/guests", &workspace.test_plugins())?;
+        build_tests(workspace, &toolchain)?;
     }
     Ok(())
 }
 
-fn build_set(workspace: &Workspace, toolchain: &Toolchain, crates: &str, destination: &Path) -> Result<()> {
-    let guests = workspace.guests(crates)?;
-    fs::create_dir_all(destination).context(|| destination.display())?;
-    remove_others(destination, &guests)?;
-    for guest in &guests {
+fn build_tests(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
+    let (guests, examples) = (workspace.guests("tests/guests")?, workspace.guests(EXAMPLES)?);
+    let foreign = languages::all(workspace)?;
+    let crates = guests.iter().chain(&examples).map(|guest| guest.name.as_str());
+    let destination = workspace.test_plugins();
+    begin(&destination, crates.chain(foreign.iter().map(|guest| guest.name.as_str())))?;
+    build_crates(workspace, toolchain, "tests/guests", &destination)?;
+    build_crates(workspace, toolchain, EXAMPLES, &destination)?;
+    for guest in &foreign {
         say::heading(format_args!("plugin {}", guest.name));
-        let component = build_one(workspace, toolchain, guest)?;
-        let path = destination.join(format!("{}.wasm", guest.name));
-        write_if_changed(&path, &component)?;
-        say::line(format_args!("{} ({} KiB)", path.display(), component.len().div_ceil(1024)));
+        put(&destination, &guest.name, &languages::build(workspace, guest)?)?;
     }
+    Ok(())
+}
+
+fn build_crates(workspace: &Workspace, toolchain: &Toolchain, crates: &str, destination: &Path) -> Result<()> {
+    for guest in workspace.guests(crates)? {
+        say::heading(format_args!("plugin {}", guest.name));
+        put(destination, &guest.name, &build_one(workspace, toolchain, &guest)?)?;
+    }
+    Ok(())
+}
+
+fn put(destination: &Path, name: &str, component: &[u8]) -> Result<()> {
+    let path = destination.join(name).with_added_extension("wasm");
+    if kind(component) != Kind::Component {
+        return Err(Error::new(format_args!("{name}: expected a component, got {:?}", kind(component))));
+    }
+    write_if_changed(&path, component)?;
+    say::line(format_args!("{} ({} KiB)", path.display(), component.len().div_ceil(1024)));
     Ok(())
 }
 
@@ -53,11 +78,7 @@ fn build_one(workspace: &Workspace, toolchain: &Toolchain, guest: &Guest) -> Res
     process::run(&mut cargo)?;
     let file = format!("{}.wasm", guest.package.replace('-', "_"));
     let path = directory.join(TARGET).join("guest").join(file);
-    let bytes = fs::read(&path).context(|| path.display())?;
-    match kind(&bytes) {
-        Kind::Component => Ok(bytes),
-        other => Err(Error::new(format_args!("{}: expected a component, got {other:?}", path.display()))),
-    }
+    fs::read(&path).context(|| path.display())
 }
 
 /// What a file is by its first eight bytes (the component model's binary format: a layer field of 1 after the version).
@@ -86,9 +107,11 @@ fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::rename(&temporary, path).context(|| path.display())
 }
 
-/// Removes components of crates that are no longer there, so that no program carries them.
-fn remove_others(destination: &Path, guests: &[Guest]) -> Result<()> {
-    let wanted: BTreeSet<String> = guests.iter().map(|guest| format!("{}.wasm", guest.name)).collect();
+/// Makes a directory of components ready for these. Removes those of plugins that are no longer there, so that no program
+/// carries them.
+fn begin<'a>(destination: &Path, names: impl Iterator<Item = &'a str>) -> Result<()> {
+    fs::create_dir_all(destination).context(|| destination.display())?;
+    let wanted: BTreeSet<String> = names.map(|name| format!("{name}.wasm")).collect();
     for entry in fs::read_dir(destination).context(|| destination.display())? {
         let entry = entry.context(|| destination.display())?;
         if !wanted.contains(entry.file_name().to_string_lossy().as_ref()) {

@@ -105,6 +105,7 @@ fn deny(workspace: &Workspace) -> Result<()> {
 
 /// The tests talk to real servers, which run as long as the tests do. They find them, and this program, by two variables.
 fn test(workspace: &Workspace, arguments: &TestArgs) -> Result<()> {
+    tools::containers(workspace)?;
     let servers = ForTests::up(workspace)?;
     let mut cargo = cargo(workspace);
     cargo.env("WEIR_SERVICES", &servers.facts);

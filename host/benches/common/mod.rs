@@ -31,6 +31,7 @@ pub fn limits() -> StepLimits {
         batch_time_max: Duration::from_secs(5),
         output_bytes_max: 64 << 20,
         log_rate_max: 10,
+        wait_time_max: Duration::from_secs(60),
         retries: 0,
     }
 }

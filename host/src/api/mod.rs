@@ -1,21 +1,20 @@
-//! The control socket: HTTP over a Unix domain socket in the data directory, for the commands of the same machine.
-//!
-//! - `GET /v1/status`: what runs, and what it has counted ([`Status`]).
-//! - `GET /v1/streams`: the streams and what they hold ([`StreamStatus`]).
-//! - `GET /v1/streams/{name}/tap?from=&partition=&limit=`: a stream's records as they come (see [`tap`]).
-//!
-//! - `GET /v1/state?hidden=`: the tables of keyed state ([`TableView`](crate::state::view::TableView)).
-//! - `GET /v1/state/{pipeline}/{step}/{table}?key=&prefix=&partition=&limit=`: their entries at the last commit, a JSON object a
-//!   line; the step may be left out where it is the only one with such a table.
-//! - `GET /v1/state-export?pipelines=`: all state, to be imported elsewhere.
-//!
-//! - `POST /v1/reload`: reads the pipeline file and the plugins again, and goes over to them ([`Reloaded`]).
-//! - `POST /v1/rollback/{step}`: brings back what a step ran before; the step is `STEP`, or `PIPELINE/STEP`.
+//! The API: HTTP over a Unix domain socket in the data directory, for the commands of the same machine, and over TCP where the
+//! pipeline file says so. The routes are the same (`routes.rs` has the table of them); `/api/v1/openapi.json` describes them.
 //!
 //! An error is answered as `{"error":{"code":...,"message":...}}` ([`Failure`]). Reads the store and the metrics; what is to be changed
 //! the [`Operator`] does.
 
+mod access;
 pub mod client;
+pub mod dlq;
+mod handlers;
+pub mod http;
+mod lag;
+pub mod openapi;
+mod process;
+mod prometheus;
+pub mod ready;
+mod routes;
 pub mod socket;
 pub mod state;
 pub mod status;
@@ -29,19 +28,23 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 
 pub use socket::Listening;
-pub use status::{LagStatus, PipelineStatus, Status, StreamStatus, VersionStatus};
+pub use status::{CommitTimes, LagStatus, PipelineStatus, Status, StepCounts, StreamStatus, VersionStatus};
 
+use crate::accept::Consent;
+use crate::appliance;
 use crate::appliance::reload::Reloaded;
+use crate::dlq::Letter;
+use crate::dlq::capsule::Used;
+use crate::dlq::desk::Desk;
 use crate::metrics::{Lags, Pipelines};
-use crate::state::view::{TableView, Wanted};
 use crate::stop::Stop;
 use crate::store::committer::Committer;
 use crate::store::{self, Store};
@@ -60,6 +63,12 @@ pub struct ApiState {
     pub pipelines: Arc<Pipelines>,
     /// How far they are behind what they read in place.
     pub lags: Arc<Lags>,
+    /// All that is known of the appliance.
+    pub status: Arc<appliance::Status>,
+    /// Where tasks are asked to replay dead letters.
+    pub desk: Desk,
+    /// Held while letters are replayed or dropped: one at a time.
+    pub replays: Arc<Mutex<()>>,
     /// Who changes what runs, where that can be changed.
     pub operator: Option<Arc<dyn Operator>>,
 }
@@ -68,13 +77,16 @@ pub struct ApiState {
 #[async_trait]
 pub trait Operator: Send + Sync + 'static {
     /// Reads the pipeline file and the plugins again, and goes over to them.
-    async fn reload(&self) -> Reloaded;
+    async fn reload(&self, consent: Consent) -> Reloaded;
 
     /// What the steps of each pipeline run.
     fn versions(&self) -> Vec<VersionStatus>;
 
     /// Brings back what a step ran before. The step is `STEP`, or `PIPELINE/STEP`. Says which, or why not.
     fn roll_back(&self, step: &str) -> Result<String, String>;
+
+    /// The plugin that refused a record, of the version that did so where that is there; or why there is none.
+    async fn used(&self, letter: &Letter) -> Result<Used, String>;
 }
 
 /// What handlers share.
@@ -85,6 +97,13 @@ struct Shared {
     stop: Stop,
 }
 
+impl Shared {
+    /// What the handlers of one listener share. Each has taps of its own, so that none takes those of another.
+    fn new(state: ApiState, stop: Stop) -> Self {
+        Shared { state, taps: tap::Taps::default(), stop }
+    }
+}
+
 /// Takes the socket of a data directory, before anything is served: so that an error stops the start.
 pub fn listen(data: &FilePath) -> Result<Listening, socket::Error> {
     Listening::at(data)
@@ -92,10 +111,10 @@ pub fn listen(data: &FilePath) -> Result<Listening, socket::Error> {
 
 /// Serves until told to stop. Taps end then; other answers have a second to finish. The socket is removed.
 pub async fn serve(listening: Listening, state: ApiState, stop: Stop) -> std::io::Result<()> {
-    let shared = Shared { state, taps: tap::Taps::default(), stop: stop.clone() };
+    let router = routes::router(Shared::new(state, stop.clone())).layer(Extension(access::Caller::local()));
     let listener = listening.listener()?;
     let (mut told, mut late) = (stop.clone(), stop);
-    let served = axum::serve(listener, router(shared)).with_graceful_shutdown(async move { told.stopped().await });
+    let served = axum::serve(listener, router).with_graceful_shutdown(async move { told.stopped().await });
     let too_late = async move {
         late.stopped().await;
         tokio::time::sleep(STOP_GRACE).await;
@@ -106,81 +125,14 @@ pub async fn serve(listening: Listening, state: ApiState, stop: Stop) -> std::io
     }
 }
 
-fn router(shared: Shared) -> Router {
-    Router::new()
-        .route("/v1/status", get(show_status))
-        .route("/v1/streams", get(show_streams))
-        .route("/v1/streams/{name}/tap", get(show_tap))
-        .route("/v1/state", get(show_tables))
-        .route("/v1/state/{*table}", get(show_entries))
-        .route("/v1/state-export", get(show_export))
-        .route("/v1/reload", post(reload))
-        .route("/v1/rollback/{*step}", post(roll_back))
-        .fallback(|| async { Failure::new(StatusCode::NOT_FOUND, "no-route", "there is nothing at this path") })
-        .with_state(shared)
-}
-
-async fn show_status(State(shared): State<Shared>) -> Result<Json<Status>, Failure> {
-    Ok(Json(Status::of(&shared.state).await?))
-}
-
-async fn show_streams(State(shared): State<Shared>) -> Result<Json<Vec<StreamStatus>>, Failure> {
-    Ok(Json(StreamStatus::all(&*shared.state.store).await?))
-}
-
-async fn show_tap(
-    State(shared): State<Shared>,
-    Path(name): Path<String>,
-    query: Result<Query<tap::TapQuery>, QueryRejection>,
-) -> Result<Response, Failure> {
-    let Query(query) = query?;
-    tap::respond(shared.state, &shared.taps, &name, &query, shared.stop).await
-}
-
-async fn show_tables(
-    State(shared): State<Shared>,
-    query: Result<Query<state::ListQuery>, QueryRejection>,
-) -> Result<Json<Vec<TableView>>, Failure> {
-    state::tables(&*shared.state.store, &query?.0).await
-}
-
-async fn show_entries(
-    State(shared): State<Shared>,
-    Path(table): Path<String>,
-    query: Result<Query<Wanted>, QueryRejection>,
-) -> Result<Response, Failure> {
-    state::entries(&*shared.state.store, &table, query?.0).await
-}
-
-async fn show_export(
-    State(shared): State<Shared>,
-    query: Result<Query<state::ExportQuery>, QueryRejection>,
-) -> Result<Response, Failure> {
-    state::export(&*shared.state.store, &query?.0).await
-}
-
-async fn reload(State(shared): State<Shared>) -> Result<Json<Reloaded>, Failure> {
-    Ok(Json(operator(&shared)?.reload().await))
-}
-
-async fn roll_back(State(shared): State<Shared>, Path(step): Path<String>) -> Result<Json<String>, Failure> {
-    let refused = |why| Failure::new(StatusCode::CONFLICT, "no-rollback", why);
-    operator(&shared)?.roll_back(&step).map(Json).map_err(refused)
-}
-
-fn operator(shared: &Shared) -> Result<&Arc<dyn Operator>, Failure> {
-    let none = || Failure::new(StatusCode::CONFLICT, "fixed", "what this appliance runs cannot be changed");
-    shared.state.operator.as_ref().ok_or_else(none)
-}
-
 /// Why a request was not answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// The HTTP status.
     #[serde(skip)]
     status: u16,
-    /// A word for programs: `no-route`, `usage`, `unknown-stream`, `unknown-partition`, `unknown-state`, `busy`, `store`,
-    /// `no-rollback`, `fixed`.
+    /// A word for programs: `no-route`, `no-method`, `usage`, `unknown-stream`, `unknown-partition`, `unknown-state`, `busy`, `store`,
+    /// `no-rollback`, `fixed`, `dead-letters`, `no-plugin`; over TCP also `no-token`, `bad-token`, `forbidden`, `wrong-host`, `wrong-origin`, `too-large`, `too-slow`.
     pub code: String,
     /// For people.
     pub message: String,
@@ -190,7 +142,7 @@ pub struct Failure {
 }
 
 /// How a [`Failure`] is sent.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct FailureBody {
     error: Failure,
 }
@@ -225,6 +177,16 @@ impl From<store::Error> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, Json(FailureBody { error: self })).into_response()
+        let challenge = match self.code.as_str() {
+            "no-token" => Some("Bearer realm=\"weir\""),
+            "bad-token" => Some("Bearer realm=\"weir\", error=\"invalid_token\""),
+            "forbidden" => Some("Bearer realm=\"weir\", error=\"insufficient_scope\""),
+            _ => None,
+        };
+        let mut response = (status, Json(FailureBody { error: self })).into_response();
+        if let Some(challenge) = challenge {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        response
     }
 }

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
@@ -20,7 +21,7 @@ use crate::store::{Snapshot, Store};
 const LINES_AHEAD: usize = 256;
 
 /// Which tables are listed.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ListQuery {
     /// Those too whose name begins with `-`.
     #[serde(default)]
@@ -28,7 +29,7 @@ pub struct ListQuery {
 }
 
 /// What is exported.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ExportQuery {
     /// The pipelines, divided by commas; all of them, without it.
     #[serde(default)]

@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ApiState;
-use crate::metrics::{PartitionLag, PipelineMetrics};
+use super::{ApiState, lag};
+use crate::metrics::histogram::{BOUNDS_S, Times};
+use crate::metrics::vitals::Vitals;
+use crate::metrics::{PartitionLag, PipelineMetrics, Pipelines};
 use crate::plugin::versions::{StepVersion, Versions};
 use crate::record::Partition;
 use crate::store::{Error, Store, StreamSpec};
 
 /// A running appliance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// The version of Weir.
     pub version: String,
@@ -21,16 +24,34 @@ pub struct Status {
     pub pipelines: Vec<PipelineStatus>,
     /// Its streams by name.
     pub streams: Vec<StreamStatus>,
-    /// How far pipelines are behind the ends of the topics of Kafka that they read: one entry a partition.
+    /// What their steps have counted, in the order of their names.
+    pub steps: Vec<StepCounts>,
+    /// How long commits took, by pipeline.
+    pub commits: Vec<CommitTimes>,
+    /// How far pipelines are behind the ends of what they read: one entry a partition of a topic of Kafka, or of a stream.
     pub lag: Vec<LagStatus>,
     /// What is taken on disk.
     pub disk: DiskStatus,
     /// What the steps of each pipeline run.
     pub versions: Vec<VersionStatus>,
+    /// What keeps pipelines from running now; empty where all is well.
+    #[serde(default)]
+    pub troubles: Vec<TroubleStatus>,
+}
+
+/// What keeps a task of a pipeline from running.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TroubleStatus {
+    /// The pipeline.
+    pub pipeline: String,
+    /// The task's partition.
+    pub partition: u32,
+    /// What it failed of. It begins again by itself after a pause.
+    pub why: String,
 }
 
 /// What the steps of a pipeline run, and how they came to it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VersionStatus {
     /// The pipeline.
     pub pipeline: String,
@@ -56,7 +77,7 @@ pub struct VersionStatus {
 }
 
 /// What a step runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StepStatus {
     /// Its name.
     pub step: String,
@@ -95,7 +116,7 @@ impl VersionStatus {
 }
 
 /// What the data takes on disk, in bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DiskStatus {
     /// All of it: streams, state, positions, and the journal.
     pub bytes: u64,
@@ -104,13 +125,13 @@ pub struct DiskStatus {
 }
 
 /// How far a pipeline is behind the end of a partition of a topic.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LagStatus {
     /// The pipeline.
     pub pipeline: String,
-    /// The source that it reads.
+    /// The source or stream that it reads.
     pub source: String,
-    /// The topic.
+    /// The topic; empty for a stream.
     pub topic: String,
     /// The partition.
     pub partition: u32,
@@ -119,7 +140,7 @@ pub struct LagStatus {
 }
 
 /// What a pipeline has counted since the appliance started.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PipelineStatus {
     /// Its name.
     pub name: String,
@@ -137,8 +158,48 @@ pub struct PipelineStatus {
     pub restarts: u64,
 }
 
+/// What a step has counted since the appliance started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StepCounts {
+    /// The pipeline.
+    pub pipeline: String,
+    /// The step.
+    pub step: String,
+    /// Records that it was given.
+    pub records_in: u64,
+    /// Records that went on.
+    pub records_out: u64,
+    /// Records that it dropped by intent.
+    pub filtered: u64,
+    /// Records that it rejected.
+    pub rejected: u64,
+    /// Calls that trapped, took too long, or failed otherwise.
+    pub failures: u64,
+    /// Calls with a batch.
+    pub calls: u64,
+    /// What half of them did not take longer than, in microseconds, as far as the bounds of a histogram tell; at most 10 s.
+    pub call_p50_us: u64,
+    /// And 99 of 100.
+    pub call_p99_us: u64,
+    /// The linear memory of its instances.
+    pub memory_bytes: u64,
+}
+
+/// How long the commits of a pipeline took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CommitTimes {
+    /// The pipeline.
+    pub pipeline: String,
+    /// How many there were.
+    pub count: u64,
+    /// What half of them did not take longer than, in microseconds; as for the calls of a step.
+    pub p50_us: u64,
+    /// And 99 of 100.
+    pub p99_us: u64,
+}
+
 /// A stream and what it holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StreamStatus {
     /// Its name.
     pub name: String,
@@ -151,7 +212,7 @@ pub struct StreamStatus {
 }
 
 /// A partition and what it holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PartitionStatus {
     /// Its number.
     pub partition: u32,
@@ -174,8 +235,67 @@ impl Status {
             pipelines: state.pipelines.all().iter().map(pipeline).collect(),
             streams: StreamStatus::all(&*state.store).await?,
             versions: state.operator.as_ref().map(|operator| operator.versions()).unwrap_or_default(),
-            lag: state.lags.all().into_iter().map(LagStatus::of).collect(),
+            troubles: state.pipelines.all().iter().flat_map(TroubleStatus::of).collect(),
+            steps: StepCounts::all(&state.pipelines),
+            commits: CommitTimes::all(&state.pipelines),
+            lag: lag::all(state).await.into_iter().map(LagStatus::of).collect(),
         })
+    }
+}
+
+impl TroubleStatus {
+    fn of((pipeline, metrics): (&Arc<str>, &Arc<PipelineMetrics>)) -> Vec<TroubleStatus> {
+        let of = |(partition, task): (&u32, &Arc<Vitals>)| {
+            Some(TroubleStatus { pipeline: pipeline.to_string(), partition: *partition, why: task.failure()? })
+        };
+        metrics.tasks().iter().filter_map(of).collect()
+    }
+}
+
+/// What a part of the times did not exceed, in microseconds; the highest bound stands for all above it, 0 for none.
+fn quantile_us(times: &Times, part: f64) -> u64 {
+    let highest = BOUNDS_S.last().copied().unwrap_or_default();
+    let bound_s = if times.count == 0 { 0.0 } else { times.quantile_s(part).unwrap_or(highest) };
+    (bound_s * 1e6).round() as u64
+}
+
+impl StepCounts {
+    fn all(pipelines: &Pipelines) -> Vec<StepCounts> {
+        let mut all = Vec::new();
+        for (pipeline, metrics) in &*pipelines.all() {
+            for (step, of) in &*metrics.steps() {
+                let times = of.calls.times();
+                all.push(StepCounts {
+                    pipeline: pipeline.to_string(),
+                    step: step.to_string(),
+                    records_in: of.records_in.get(),
+                    records_out: of.records_out.get(),
+                    filtered: of.filtered.get(),
+                    rejected: of.rejected.get(),
+                    failures: of.traps.get() + of.timeouts.get() + of.other_failures.get(),
+                    calls: times.count,
+                    call_p50_us: quantile_us(&times, 0.5),
+                    call_p99_us: quantile_us(&times, 0.99),
+                    memory_bytes: of.memory_bytes(),
+                });
+            }
+        }
+        all
+    }
+}
+
+impl CommitTimes {
+    fn all(pipelines: &Pipelines) -> Vec<CommitTimes> {
+        let of = |(pipeline, metrics): (&Arc<str>, &Arc<PipelineMetrics>)| {
+            let times = metrics.commit_time.times();
+            CommitTimes {
+                pipeline: pipeline.to_string(),
+                count: times.count,
+                p50_us: quantile_us(&times, 0.5),
+                p99_us: quantile_us(&times, 0.99),
+            }
+        };
+        pipelines.all().iter().map(of).collect()
     }
 }
 

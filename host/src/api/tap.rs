@@ -20,14 +20,15 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::future::select_all;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{ApiState, Failure, FailureBody};
-use crate::record::{Batch, Offset, Partition, Record};
-use crate::sink::lines::{push_field, push_headers, push_string, push_timestamp};
+use crate::record::{Batch, Offset, Partition};
+use crate::sink::lines::push_record_line;
 use crate::stop::Stop;
 use crate::store::{Bounds, Error, StreamName, StreamSpec};
 
@@ -81,11 +82,14 @@ impl std::fmt::Display for Begin {
 }
 
 /// The parameters of a tap, as they stand in the URL.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TapQuery {
+    /// `earliest`, `latest` or an offset; `latest` without it.
     from: Option<String>,
+    /// One partition alone.
     partition: Option<u32>,
+    /// How many records; without it, no end.
     limit: Option<u64>,
 }
 
@@ -235,7 +239,7 @@ impl Cursor {
     ) -> Result<(), Gone> {
         let mut lines = Vec::with_capacity(CHUNK_BYTES);
         for record in batch.iter().take(usize::try_from(*left).unwrap_or(usize::MAX)) {
-            push_line(&mut lines, stream, self.partition, &record);
+            push_record_line(&mut lines, stream, self.partition, &record);
             self.next = Offset(record.offset.0 + 1);
             *left -= 1;
             if lines.len() >= CHUNK_BYTES {
@@ -251,18 +255,4 @@ impl Cursor {
         self.next = to;
         chunks.send(format!("{gap}\n").into()).await.map_err(|_| Gone)
     }
-}
-
-fn push_line(out: &mut Vec<u8>, stream: &str, partition: Partition, record: &Record<'_>) {
-    out.extend_from_slice(b"{\"stream\":");
-    push_string(out, stream);
-    out.extend_from_slice(format!(",\"partition\":{partition},\"offset\":{},\"timestamp\":", record.offset).as_bytes());
-    push_timestamp(out, record.timestamp);
-    out.push(b',');
-    push_field(out, "key", record.key);
-    out.push(b',');
-    push_field(out, "value", record.value);
-    out.extend_from_slice(b",\"headers\":");
-    push_headers(out, record);
-    out.extend_from_slice(b"}\n");
 }

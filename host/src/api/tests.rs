@@ -35,14 +35,16 @@ impl Rig {
         // Nothing is trimmed behind the test's back: it does that itself.
         let limits = CommitLimits { trim_every: Duration::from_secs(3600), ..CommitLimits::default() };
         let (committer, commit_loop) = Committer::new(store.clone(), Arc::new(SystemClock), limits);
-        let pipelines = Arc::new(Pipelines::default());
+        let status = Arc::new(appliance::Status::new(store.clone(), committer.clone()));
+        let pipelines = status.pipelines.clone();
         pipelines.set_names([&"parse".into()].into_iter());
         let metrics = pipelines.of("parse");
         metrics.records_in.add(7);
         metrics.dead.add(1);
-        let lags = Arc::<Lags>::default();
+        let lags = status.lags.clone();
         lags.tell(&"parse".into(), &"orders".into(), "orders-eu", Partition(1), 5, Some(8));
-        let state = ApiState { store, committer, pipelines, lags, operator: None };
+        let (desk, replays) = Default::default();
+        let state = ApiState { store, committer, pipelines, lags, status, desk, replays, operator: None };
         let (stopper, stop) = stop_signal();
         tokio::spawn(commit_loop.run(stop.clone()));
         let served = tokio::spawn(serve(listen(data.path()).unwrap(), state.clone(), stop));
@@ -61,6 +63,11 @@ impl Rig {
         let append = Append { stream: "logins".into(), partition: Partition(partition), records };
         let commit = Commit { changes: Changes { appends: vec![append], ..Changes::default() }, staged: Vec::new() };
         self.state.committer.submit(&Lane::default(), commit).await.await.unwrap();
+    }
+
+    /// What the API shows.
+    pub(crate) fn state(&self) -> ApiState {
+        self.state.clone()
     }
 
     /// The data directory.
@@ -214,18 +221,18 @@ async fn raw(rig: &Rig, target: &str) -> (String, Value) {
 async fn bad_requests_are_answered_with_words() {
     let rig = Rig::start().await;
     for (target, status, code) in [
-        ("/v1/nothing", 404, "no-route"),
-        ("/v1/streams/logins/tap?from=never", 400, "usage"),
-        ("/v1/streams/logins/tap?limit=x", 400, "usage"),
-        ("/v1/streams/logins/tap?limits=1", 400, "usage"),
+        ("/api/v1/nothing", 404, "no-route"),
+        ("/api/v1/streams/logins/tap?from=never", 400, "usage"),
+        ("/api/v1/streams/logins/tap?limit=x", 400, "usage"),
+        ("/api/v1/streams/logins/tap?limits=1", 400, "usage"),
     ] {
         let (head, body) = raw(&rig, target).await;
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{target}: {head}");
         assert_eq!(body["error"]["code"], code, "{target}");
     }
-    let (_, body) = raw(&rig, "/v1/streams/logins/tap?from=never").await;
+    let (_, body) = raw(&rig, "/api/v1/streams/logins/tap?from=never").await;
     assert_eq!(body["error"]["message"], "from: expected `earliest`, `latest` or an offset, found `never`");
-    let (_, streams) = raw(&rig, "/v1/streams").await;
+    let (_, streams) = raw(&rig, "/api/v1/streams").await;
     assert_eq!(streams[1]["name"], "logins");
 }
 

@@ -74,6 +74,11 @@ pub(super) fn spec(
     }
 }
 
+/// The task of the first partition, to be run without an appliance.
+pub(crate) fn first_task(config: &Config, mode: Mode, pipeline: (&Arc<str>, &config::Pipeline)) -> TaskSpec {
+    spec(config, mode, pipeline, Partition(0), &Layout::new())
+}
+
 /// The inputs of a pipeline that are topics of Kafka.
 pub(super) fn kafka_inputs(config: &Config, pipeline: &config::Pipeline) -> Vec<(Arc<str>, KafkaSource)> {
     let kafka = |name: &Arc<str>| match config.sources.get(name) {
@@ -103,10 +108,9 @@ pub(super) fn downstream_of_dead_letters(config: &Config) -> BTreeSet<Arc<str>> 
     loop {
         let before = pipelines.len();
         for (name, pipeline) in &config.pipelines {
-            let tables = pipeline.steps.iter().flat_map(|step| &step.tables).map(|table| &table.name);
-            if pipeline.from.iter().chain(tables).any(|input| streams.contains(input)) {
+            if pipeline.inputs().any(|input| streams.contains(input)) {
                 pipelines.insert(name.clone());
-                streams.extend(pipeline.to.iter().chain(pipeline.ports.values().flatten()).cloned());
+                streams.extend(pipeline.outputs().cloned());
             }
         }
         if pipelines.len() == before {

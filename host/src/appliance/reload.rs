@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,7 +18,7 @@ use super::{DRAIN_TIME_MAX, Error, Running, Status};
 use crate::api::VersionStatus;
 use crate::config::{Config, Limits, Pipeline, Sink, Source, StepTable, StreamKey};
 use crate::plugin::Plugin;
-use crate::plugin::versions::{Probation, StepVersion, Versions};
+use crate::plugin::versions::StepVersion;
 use crate::source::Mode;
 use crate::source::stream::Writers;
 use crate::stop::Stop;
@@ -36,7 +37,7 @@ pub struct Wanted {
 }
 
 /// What became of a reload.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reloaded {
     /// Of each pipeline, by name.
     pub pipelines: Vec<PipelineChange>,
@@ -46,7 +47,7 @@ pub struct Reloaded {
 }
 
 /// What became of a pipeline.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PipelineChange {
     /// Its name.
     pub name: String,
@@ -57,7 +58,7 @@ pub struct PipelineChange {
 }
 
 /// What was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
     /// Nothing.
@@ -74,7 +75,32 @@ pub enum Change {
     Refused,
 }
 
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Change::Unchanged => "unchanged",
+            Change::Swapped => "swapped",
+            Change::Restarted => "restarted",
+            Change::Started => "started",
+            Change::Stopped => "stopped",
+            Change::Refused => "refused",
+        })
+    }
+}
+
 impl Reloaded {
+    /// Nothing was done with any of these pipelines.
+    fn nothing<'a>(pipelines: impl Iterator<Item = &'a Arc<str>>, problem: String) -> Self {
+        let of =
+            |name: &Arc<str>| PipelineChange { name: name.to_string(), change: Change::Refused, why: String::new() };
+        Reloaded { pipelines: pipelines.map(of).collect(), problem: Some(problem) }
+    }
+
+    /// Whether this pipeline was.
+    pub fn refuses(&self, pipeline: &str) -> bool {
+        self.problem.is_some() || self.pipelines.iter().any(|of| of.name == pipeline && of.change == Change::Refused)
+    }
+
     /// Whether something was refused.
     pub fn is_refused(&self) -> bool {
         self.problem.is_some() || self.pipelines.iter().any(|of| of.change == Change::Refused)
@@ -114,14 +140,14 @@ impl Control {
         self.status.known().versions.iter().map(|(name, versions)| VersionStatus::of(name, versions)).collect()
     }
 
-    /// The answer where nothing is done.
-    pub fn refuse(&self, problem: &str) -> Reloaded {
-        Reloaded { problem: Some(problem.to_owned()), ..self.all(Change::Refused, "") }
+    /// What a step of a pipeline runs, ran before, or was to run: of this hash where there is such a one.
+    pub fn version(&self, pipeline: &str, step: &str, hash: Option<&str>) -> Option<StepVersion> {
+        self.status.known().versions.get(pipeline)?.find(step, hash)
     }
 
-    fn all(&self, change: Change, why: &str) -> Reloaded {
-        let of = |name: &Arc<str>| PipelineChange { name: name.to_string(), change, why: why.to_owned() };
-        Reloaded { pipelines: self.status.pipelines.all().keys().map(of).collect(), problem: None }
+    /// The answer where nothing is done.
+    pub fn refuse(&self, problem: &str) -> Reloaded {
+        Reloaded::nothing(self.status.pipelines.all().keys(), problem.to_owned())
     }
 
     /// Brings back what a step ran before. The step is `STEP`, where one pipeline alone has a step of the name, or
@@ -194,21 +220,12 @@ impl<'a> Footprint<'a> {
             to: &pipeline.to,
             ports: &pipeline.ports,
             steps: pipeline.steps.iter().map(|step| (&*step.name, &*step.tables)).collect(),
-            sources: inputs(pipeline).map(read_in_place).collect(),
-            streams: inputs(pipeline).chain(outputs(pipeline)).map(stream).collect(),
-            sinks: outputs(pipeline).map(|name| config.sinks.get(name).map(|sink| (sink, hash(sink)))).collect(),
+            sources: pipeline.inputs().map(read_in_place).collect(),
+            streams: pipeline.inputs().chain(pipeline.outputs()).map(stream).collect(),
+            sinks: pipeline.outputs().map(|name| config.sinks.get(name).map(|sink| (sink, hash(sink)))).collect(),
             limits: &config.limits,
         }
     }
-}
-
-fn inputs(pipeline: &Pipeline) -> impl Iterator<Item = &Arc<str>> {
-    let tables = pipeline.steps.iter().flat_map(|step| &step.tables);
-    pipeline.from.iter().chain(tables.map(|table| &table.name))
-}
-
-fn outputs(pipeline: &Pipeline) -> impl Iterator<Item = &Arc<str>> {
-    pipeline.to.iter().chain(pipeline.ports.values().flatten())
 }
 
 /// Has the pipelines that are broken stay as they are: with all that they use, which may not have changed then.
@@ -234,7 +251,7 @@ fn keep_broken(
                 "pipeline {name} cannot be as it is wanted, and the {kind} {other} that it uses has changed: {why}"
             ))
         };
-        for used in inputs(pipeline).chain(outputs(pipeline)) {
+        for used in pipeline.inputs().chain(pipeline.outputs()) {
             if let Some(source) = old.sources.get(used)
                 && new.sources.entry(used.clone()).or_insert_with(|| source.clone()) != source
             {
@@ -285,9 +302,11 @@ impl Running {
             match change {
                 Change::Unchanged => {}
                 Change::Refused => tracing::warn!(pipeline = %name, "refused: {why}"),
-                change => tracing::info!(pipeline = %name, "{}: {why}", format!("{change:?}").to_lowercase()),
+                change => tracing::info!(pipeline = %name, "{change}: {why}"),
             }
         }
+        let counts = &self.status.reloads;
+        if reloaded.is_refused() { &counts.refused } else { &counts.done }.add(1);
         if let Some(problem) = &reloaded.problem {
             tracing::warn!("nothing was reloaded: {problem}");
         }
@@ -298,14 +317,7 @@ impl Running {
     async fn go_over(&mut self, wanted: Wanted, stop: &mut Stop) -> Result<Reloaded, Error> {
         let Wanted { mut config, mut plugins, mut broken, is_asked_for } = wanted;
         let old = self.wires.clone();
-        let refused = |problem: String| {
-            let of = |name: &Arc<str>| PipelineChange {
-                name: name.to_string(),
-                change: Change::Refused,
-                why: String::new(),
-            };
-            Ok(Reloaded { pipelines: old.config.pipelines.keys().map(of).collect(), problem: Some(problem) })
-        };
+        let refused = |problem: String| Ok(Reloaded::nothing(old.config.pipelines.keys(), problem));
         if self.mode == Mode::Drain {
             return refused("it runs to the end of what there is (--once) and is not reloaded".into());
         }
@@ -331,6 +343,12 @@ impl Running {
             return refused(format!("source {name} has changed: standard input cannot be opened again"));
         }
         // What can be refused without a pause of anything is.
+        let is_served = self.http.serves(config.http.as_ref());
+        let http = config.http.as_ref().filter(|_| !is_served).map(|settings| self.http.open(settings));
+        let http = match http.transpose() {
+            Ok(http) => http,
+            Err(error) => return refused(error.to_string()),
+        };
         for spec in config.streams.values() {
             if let Err(error) = self.store.create_stream(spec).await {
                 return refused(error.to_string());
@@ -355,13 +373,16 @@ impl Running {
             self.spawn(opened, &ending)?;
             return refused(error.to_string());
         }
+        if !is_served {
+            self.http.serve(http)?;
+        }
         self.forget_readers(&old.config).await?;
         let mut reloaded = Reloaded { pipelines: Vec::new(), problem: None };
         for (name, plan) in plans {
             let (change, why) = plan.change();
             reloaded.pipelines.push(PipelineChange { name: name.to_string(), change, why: why.to_owned() });
             if let (Plan::Swap(steps), Some(versions)) = (plan, self.wires.versions.get(&name)) {
-                versions.install(steps, Probation::default());
+                versions.install(steps, self.wires.config.probation.into());
             }
         }
         Ok(reloaded)
@@ -453,20 +474,9 @@ impl Running {
         starting: &BTreeSet<Arc<str>>,
     ) -> Result<(), Error> {
         let old = &self.wires;
-        let mut versions = BTreeMap::new();
-        for (name, pipeline) in &config.pipelines {
-            let known = old.versions.get(name).filter(|_| !starting.contains(name)).cloned();
-            let failed =
-                |error| Error::Pipeline { pipeline: name.clone(), error: crate::pipeline::Error::Plugin(error) };
-            let versions_of = match known {
-                Some(known) => known,
-                None => {
-                    let steps = wires::steps(name, pipeline, &plugins).map_err(failed)?;
-                    Versions::new(name.clone(), steps, Probation::default())
-                }
-            };
-            versions.insert(name.clone(), versions_of);
-        }
+        let kept = old.versions.iter().filter(|(name, _)| !starting.contains(*name));
+        let kept = kept.map(|(name, versions)| (name.clone(), versions.clone())).collect();
+        let versions = wires::versions(&config, &plugins, &kept)?;
         let writers = |name: &Arc<str>| (name.clone(), old.writers.get(name).cloned().unwrap_or_default());
         let writers: BTreeMap<Arc<str>, Writers> = config.streams.keys().map(writers).collect();
         let wires = Wires {

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::Error;
 use crate::kafka::topics::Topics;
+use crate::metrics::PipelineMetrics;
 use crate::pipeline::{self, Task};
 use crate::record::Partition;
 use crate::source::kafka::partitions::Scout;
@@ -35,6 +36,7 @@ pub(super) type MakeTasks = Box<dyn Fn(&Layout) -> Vec<Task> + Send + Sync>;
 pub(super) struct Supervisor {
     pub(super) pipeline: Arc<str>,
     pub(super) mode: Mode,
+    pub(super) metrics: Arc<PipelineMetrics>,
     /// Who asks for the topics of each Kafka source that is read.
     pub(super) scouts: Vec<(Arc<str>, Scout)>,
     pub(super) look_every: Duration,
@@ -54,7 +56,9 @@ pub(super) fn has(topics: &Topics, partition: Partition) -> bool {
 impl Supervisor {
     /// Runs until told to stop, until the inputs end, or until something fails that only an operator can mend.
     pub(super) async fn run(self, mut stop: Stop) -> Result<(), Error> {
-        let Some(mut layout) = self.first_layout(&mut stop).await? else { return Ok(()) };
+        let asked = self.first_layout(&mut stop).await;
+        self.metrics.task(0).ended();
+        let Some(mut layout) = asked? else { return Ok(()) };
         while let Some(changed) = self.work(&layout, &mut stop).await? {
             let (pipeline, tasks) = (&self.pipeline, changed.values().map(partitions).max().unwrap_or(0));
             tracing::info!(%pipeline, tasks, "topics or partitions have changed: beginning again with them");
@@ -80,6 +84,7 @@ impl Supervisor {
                 return Err(Error::Pipeline { pipeline: self.pipeline.clone(), error });
             }
             tracing::warn!(pipeline = %self.pipeline, "{name}: {error}; trying again in {pause:?}");
+            self.metrics.task(0).failed(format!("{name}: {error}"));
             tokio::select! { biased;
                 () = stop.stopped() => return Ok(None),
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(ASK_AGAIN_PAUSE_MAX),

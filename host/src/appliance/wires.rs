@@ -14,8 +14,8 @@ use crate::config::{
 use crate::kafka::Threads;
 use crate::metrics::Lags;
 use crate::pipeline::{self, Chain, TaskInput, TaskSpec, Wiring};
-use crate::plugin::versions::{Factories, Probation, StepVersion, Versions};
-use crate::plugin::{Factory, Plugin, StartError, StepContext, step};
+use crate::plugin::versions::{Factories, StepVersion, Versions};
+use crate::plugin::{Factory, Identity, Plugin, StartError, StepContext, step};
 use crate::rabbitmq::Broker;
 use crate::record::{Partition, Position};
 use crate::sink::Sink;
@@ -24,6 +24,7 @@ use crate::sink::kafka::{self, KafkaTask};
 use crate::sink::plugin::PluginTask;
 use crate::sink::rabbitmq::RabbitmqExchange;
 use crate::sink::stdout::Stdout;
+use crate::source::dead_letters::ConnectReader;
 use crate::source::demo::DemoReader;
 use crate::source::file::FileReader;
 use crate::source::kafka::{KafkaReader, Opening};
@@ -34,7 +35,7 @@ use crate::source::syslog::SyslogListener;
 use crate::source::table::TableReader;
 use crate::source::{Error, Listener, Mode, Reader, Received};
 use crate::store::committer::Committer;
-use crate::store::{PositionKey, Store};
+use crate::store::{DEAD_LETTERS, PositionKey, Store};
 
 /// What the tasks of an appliance are opened from.
 pub(super) struct Wires {
@@ -107,7 +108,8 @@ impl Factories for StepFactories {
             inputs: self.inputs.clone(),
             tables: self.step.table_names(),
         };
-        let factory = self.plugin.step(context, self.step.config.clone(), self.step.limits.clone());
+        let plugin = self.plugin.granted(&self.step.grants);
+        let factory = plugin.step(context, self.step.config.clone(), self.step.limits.clone());
         factory.map_err(|error| refused(error.to_string()))
     }
 }
@@ -127,6 +129,7 @@ pub(super) fn steps(
             plugin: step.plugin.clone(),
             hash: plugin.hash(),
             config: step.config.clone(),
+            grants: step.grants.clone(),
             limits: step.limits.clone(),
             factories: Arc::new(StepFactories { plugin: plugin.clone(), pipeline, inputs, step: step.clone() }),
         })
@@ -134,18 +137,25 @@ pub(super) fn steps(
     pipeline.steps.iter().map(version).collect()
 }
 
-/// The first version of the steps of each pipeline.
+/// What the steps of each pipeline run: what is kept of before, or else a first version of them.
 pub(super) fn versions(
     config: &Config,
     plugins: &BTreeMap<Arc<str>, Plugin>,
+    kept: &BTreeMap<Arc<str>, Arc<Versions>>,
 ) -> Result<BTreeMap<Arc<str>, Arc<Versions>>, super::Error> {
     let mut versions = BTreeMap::new();
     for (name, of) in &config.pipelines {
-        let steps = steps(name, of, plugins).map_err(|error| super::Error::Pipeline {
-            pipeline: name.clone(),
-            error: pipeline::Error::Plugin(error),
-        })?;
-        versions.insert(name.clone(), Versions::new(name.clone(), steps, Probation::default()));
+        let versions_of = match kept.get(name) {
+            Some(kept) => kept.clone(),
+            None => {
+                let steps = steps(name, of, plugins).map_err(|error| super::Error::Pipeline {
+                    pipeline: name.clone(),
+                    error: pipeline::Error::Plugin(error),
+                })?;
+                Versions::new(name.clone(), steps)
+            }
+        };
+        versions.insert(name.clone(), versions_of);
     }
     Ok(versions)
 }
@@ -230,7 +240,9 @@ impl Wiring for Wires {
         if let Some(writers) = self.writers.get(name) {
             let (store, committer) = (self.store.clone(), &self.committer);
             let opened = StreamReader::open(store, committer, name.clone(), input.partition, at, self.mode, writers);
-            return Ok(Box::new(opened.await?));
+            let opened: Box<dyn Reader> = Box::new(opened.await?);
+            let hands_on = *task.pipeline == *DEAD_LETTERS;
+            return Ok(if hands_on { Box::new(ConnectReader(opened)) } else { opened });
         }
         let (mode, clock) = (self.mode, self.clock.clone());
         match self.config.sources.get(name) {
@@ -280,9 +292,11 @@ impl Wiring for Wires {
                     tables: Vec::new(),
                 };
                 let plugin = self.plugin(step).map_err(|error| Error::stop(error.to_string()))?;
-                let factory = plugin.sink(context, step.config.clone(), step.limits.clone());
+                let identity = Identity { plugin: step.plugin.clone(), hash: plugin.hash().into() };
+                let factory = plugin.granted(&step.grants).sink(context, step.config.clone(), step.limits.clone());
                 let factory = factory.map_err(|error| Error::stop(error.to_string()))?;
-                Ok(Box::new(PluginTask::start(name.into(), Arc::new(factory)).await?))
+                let task = PluginTask::start(name.into(), Arc::new(factory)).await?;
+                Ok(Box::new(task.with_identity(identity)))
             }
             Some(SinkConfig::Kafka(settings)) => {
                 let opening = kafka::Opening {

@@ -1,17 +1,20 @@
 //! `weir check`: says what is wrong with a pipeline file without running it; with a network only where it is told to use it.
 
+mod accepted;
 mod connect;
 mod inputs;
 mod plugins;
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::accept::Consent;
 use crate::config::{self, Config, Loaded, Look, Overrides, Problem, Report};
 use crate::plugin::Engine;
 use crate::store::DEAD_LETTERS;
 
-pub use plugins::{Plugins, plugins};
+pub use accepted::{judge, keep};
+pub use plugins::{Plugins, UsedPlugin, plugins};
 
 /// Columns of a report where no terminal tells, and at most: longer lines are hard to read.
 const WIDTH_MAX: usize = 100;
@@ -66,7 +69,7 @@ pub async fn check(args: &CheckArgs, look: Look) -> Printed {
     let overrides = Overrides { data: None, plugins: args.plugins.clone() };
     let (config, report) = match config::load(&args.path, &overrides) {
         Ok(loaded) => {
-            let mut problems = plugin_problems(&loaded).await;
+            let mut problems = plugin_problems(&args.path, &loaded).await;
             if args.connect {
                 problems.extend(connect::problems(&loaded).await);
             }
@@ -79,14 +82,18 @@ pub async fn check(args: &CheckArgs, look: Look) -> Printed {
     if args.json { json(&report, counts) } else { text(&report, counts, look) }
 }
 
-async fn plugin_problems(loaded: &Loaded) -> Vec<Problem> {
+async fn plugin_problems(path: &Path, loaded: &Loaded) -> Vec<Problem> {
     if !loaded.config.uses_plugins() {
         return Vec::new();
     }
     // What an appliance has compiled is used, but a check makes no directory.
     let cache = loaded.config.plugin_cache();
     match Engine::new(cache.is_dir().then_some(cache)) {
-        Ok(engine) => plugins(loaded, &engine).await.problems,
+        Ok(engine) => {
+            let mut found = plugins(loaded, &engine).await;
+            judge(loaded, path, &mut found, Consent::Needed);
+            found.problems
+        }
         Err(error) => vec![Problem::unavailable("no-engine", error.to_string())],
     }
 }

@@ -16,9 +16,12 @@ use tokio::sync::{Mutex, Notify, OnceCell};
 
 use super::state::Data;
 use super::{EXIT_CONFIG, EXIT_UNAVAILABLE, check, say};
+use crate::accept::Consent;
 use crate::api::{Operator, VersionStatus, client};
 use crate::appliance::reload::{Control, Reloaded, Wanted};
 use crate::config::{self, Loaded, Look, Overrides};
+use crate::dlq::Letter;
+use crate::dlq::capsule::Used;
 use crate::plugin::Engine;
 use crate::plugin::compile::Compiler;
 
@@ -32,6 +35,9 @@ const WIDTH: usize = 100;
 /// What `weir reload` is told.
 #[derive(Debug, clap::Args)]
 pub struct ReloadArgs {
+    /// Accept plugins that want more than the versions before
+    #[arg(long)]
+    pub accept: bool,
     /// Print what became of each pipeline as JSON
     #[arg(long)]
     pub json: bool,
@@ -53,7 +59,8 @@ pub struct RollbackArgs {
 /// Asks a running appliance to go over to what its files say now; prints what became of it, and gives the exit code.
 pub async fn reload(args: ReloadArgs) -> u8 {
     use std::io::Write as _;
-    match client::reload(args.data.directory()).await {
+    let consent = if args.accept { Consent::Given } else { Consent::Needed };
+    match client::reload(args.data.directory(), consent).await {
         Ok(reloaded) => {
             let text = if args.json {
                 // Text always can be written.
@@ -94,9 +101,8 @@ fn told(reloaded: &Reloaded) -> String {
     }
     let width = reloaded.pipelines.iter().map(|of| of.name.chars().count()).max().unwrap_or(0);
     for of in &reloaded.pipelines {
-        let change = format!("{:?}", of.change).to_lowercase();
         let why = if of.why.is_empty() { String::new() } else { format!(": {}", of.why) };
-        text.push_str(&format!("{:width$}  {change}{why}\n", of.name));
+        text.push_str(&format!("{:width$}  {}{why}\n", of.name, of.change));
     }
     text
 }
@@ -125,7 +131,7 @@ impl Reloader {
 
     /// Goes over to what the files say now. Without `with_files` to what the plugins are now, under the settings that were
     /// read last.
-    async fn go_over(&self, with_files: bool, is_asked_for: bool) -> Reloaded {
+    async fn go_over(&self, with_files: bool, is_asked_for: bool, consent: Consent) -> Reloaded {
         let mut last = self.last.lock().await;
         let loaded = if with_files {
             match config::load(&self.path, &self.overrides) {
@@ -135,7 +141,7 @@ impl Reloader {
         } else {
             last.clone()
         };
-        let found = if loaded.config.uses_plugins() {
+        let mut found = if loaded.config.uses_plugins() {
             let engine = self
                 .engine
                 .get_or_try_init(async || {
@@ -149,10 +155,13 @@ impl Reloader {
         } else {
             check::Plugins::default()
         };
-        let config = loaded.config.clone();
-        let wanted = Wanted { config, plugins: found.loaded, broken: found.broken, is_asked_for };
-        let reloaded = self.control.reload(wanted).await;
+        check::judge(&loaded, &self.path, &mut found, consent);
+        let (config, plugins, broken) = (loaded.config.clone(), found.loaded.clone(), found.broken.clone());
+        let reloaded = self.control.reload(Wanted { config, plugins, broken, is_asked_for }).await;
         if reloaded.problem.is_none() {
+            if let Err(error) = check::keep(&loaded, &found, |pipeline| reloaded.refuses(pipeline)) {
+                tracing::warn!("what plugins were accepted as is not kept: {error}");
+            }
             *last = loaded;
         }
         reloaded
@@ -162,7 +171,7 @@ impl Reloader {
     pub(super) async fn on_signal(self: Arc<Self>) {
         let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
         while hangup.recv().await.is_some() {
-            self.go_over(true, true).await;
+            self.go_over(true, true, Consent::Needed).await;
         }
     }
 
@@ -171,7 +180,7 @@ impl Reloader {
         let changed = Arc::new(Notify::new());
         let mut seen = self.seen().await;
         // What changed while the appliance started.
-        self.go_over(with_files, false).await;
+        self.go_over(with_files, false, Consent::Needed).await;
         let mut watcher = None;
         loop {
             // Directories may come and go with the configuration, and with their mounts.
@@ -194,7 +203,7 @@ impl Reloader {
                 now = later;
             }
             if with_files || now.plugins != seen.plugins {
-                self.go_over(with_files, false).await;
+                self.go_over(with_files, false, Consent::Needed).await;
             }
             seen = now;
         }
@@ -225,10 +234,10 @@ pub(super) struct ByRequest(pub(super) Arc<Reloader>);
 
 #[async_trait]
 impl Operator for ByRequest {
-    async fn reload(&self) -> Reloaded {
+    async fn reload(&self, consent: Consent) -> Reloaded {
         // It goes on where nobody waits for the answer any more.
         let reloader = self.0.clone();
-        let reloading = tokio::spawn(async move { reloader.go_over(true, true).await });
+        let reloading = tokio::spawn(async move { reloader.go_over(true, true, consent).await });
         reloading.await.unwrap_or_else(|defect| self.0.control.refuse(&defect.to_string()))
     }
 
@@ -238,6 +247,11 @@ impl Operator for ByRequest {
 
     fn roll_back(&self, step: &str) -> Result<String, String> {
         self.0.control.roll_back(step)
+    }
+
+    async fn used(&self, letter: &Letter) -> Result<Used, String> {
+        let config = self.0.last.lock().await.config.clone();
+        super::dlq::used(&config, &self.0.control, letter)
     }
 }
 

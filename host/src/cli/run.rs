@@ -11,10 +11,12 @@ use tokio::time::Instant;
 use super::progress::{self, Screen, Snapshot};
 use super::reload::{ByRequest, Reloader};
 use super::{EXIT_CONFIG, EXIT_DEFECT, EXIT_STORAGE, EXIT_UNAVAILABLE, check, say};
+use crate::accept::Consent;
 use crate::api::Operator;
 use crate::appliance::{Appliance, Error};
 use crate::config::{self, Loaded, Overrides, Report};
 use crate::plugin::compile::Compiler;
+use crate::plugin::sample::Sampler;
 use crate::plugin::{Engine, Plugin};
 use crate::source::Mode;
 use crate::stop::{Stopper, stop_signal};
@@ -31,6 +33,9 @@ pub struct RunArgs {
     /// Go over to the pipeline file when it changes, as is done with plugins in their directories
     #[arg(long, short, conflicts_with = "once")]
     pub watch: bool,
+    /// Accept plugins that want more than the versions that ran here before
+    #[arg(long)]
+    pub accept: bool,
     /// A directory with plugins, searched before those of the file; may be given again
     #[arg(long = "plugins", value_name = "DIR")]
     pub plugins: Vec<PathBuf>,
@@ -47,24 +52,28 @@ pub struct RunArgs {
 
 /// Runs, and gives the exit code.
 pub async fn run(args: RunArgs) -> u8 {
+    run_sampled(args, None).await
+}
+
+/// As [`run`], keeping samples of what steps are given where somebody wants them.
+pub(super) async fn run_sampled(args: RunArgs, sampler: Option<Arc<Sampler>>) -> u8 {
     let begun = Instant::now();
-    let Ready { loaded, engine, plugins } = match load(&args).await {
-        Ok(ready) => ready,
+    let (stopper, stop) = stop_signal();
+    // Before anything takes its time: the first process of a container is ended by no signal that it does not ask for.
+    tokio::spawn(stop_on_signal(stopper));
+    let mut told = stop.clone();
+    let started = tokio::select! {
+        started = start(&args, sampler) => started,
+        () = told.stopped() => Err(0),
+    };
+    let (appliance, screen, ready) = match started {
+        Ok(started) => started,
         Err(code) => return code,
     };
-    let records_on_terminal = std::io::stdout().is_terminal() && loaded.config.writes_to_stdout();
-    let screen = Screen::new(Box::new(std::io::stderr()), is_terminal() && !records_on_terminal && !args.json);
-    start_log(&args, &screen);
-    let mode = if args.once { Mode::Drain } else { Mode::Follow };
-    let appliance = match Appliance::start(loaded.config.clone(), plugins, mode).await {
-        Ok(appliance) => appliance,
-        Err(error) => return failed(&error),
-    };
-    let (stopper, stop) = stop_signal();
-    tokio::spawn(stop_on_signal(stopper));
     let (status, stdout) = (appliance.status(), appliance.stdout());
-    let operator = (mode == Mode::Follow).then(|| {
-        let reloader = Reloader::new(args.path.clone(), args.overrides(), engine, appliance.control(), loaded);
+    let operator = (!args.once).then(|| {
+        let (engine, control) = (ready.engine, appliance.control());
+        let reloader = Reloader::new(args.path.clone(), args.overrides(), engine, control, ready.loaded);
         tokio::spawn(reloader.clone().on_signal());
         tokio::spawn(reloader.clone().on_change(args.watch));
         Arc::new(ByRequest(reloader)) as Arc<dyn Operator>
@@ -83,38 +92,64 @@ pub async fn run(args: RunArgs) -> u8 {
     }
 }
 
+/// Reads and opens all that is needed. What is wrong is printed; the error is the exit code.
+async fn start(args: &RunArgs, sampler: Option<Arc<Sampler>>) -> Result<(Appliance, Screen, Ready), u8> {
+    let mut ready = load(args, sampler).await?;
+    let records_on_terminal = std::io::stdout().is_terminal() && ready.loaded.config.writes_to_stdout();
+    let screen = Screen::new(Box::new(std::io::stderr()), is_terminal() && !records_on_terminal && !args.json);
+    start_log(args, &screen);
+    let mode = if args.once { Mode::Drain } else { Mode::Follow };
+    let (config, plugins) = (ready.loaded.config.clone(), std::mem::take(&mut ready.plugins));
+    let appliance = Appliance::start(config, plugins, mode).await.map_err(|error| failed(&error))?;
+    if let Err(error) = check::keep(&ready.loaded, &ready.used, |_| false) {
+        tracing::warn!("what plugins were accepted as is not kept: {error}");
+    }
+    Ok((appliance, screen, ready))
+}
+
 /// What an appliance is started with.
 struct Ready {
     loaded: Loaded,
     engine: Option<Engine>,
     plugins: BTreeMap<Arc<str>, Plugin>,
+    used: check::Plugins,
 }
 
 impl RunArgs {
     fn overrides(&self) -> Overrides {
         Overrides { data: self.data.clone(), plugins: self.plugins.clone() }
     }
+
+    fn consent(&self) -> Consent {
+        if self.accept { Consent::Given } else { Consent::Needed }
+    }
 }
 
 /// Reads and checks the pipeline file and loads its plugins. What is wrong is printed; the error is the exit code.
-async fn load(args: &RunArgs) -> Result<Ready, u8> {
+async fn load(args: &RunArgs, sampler: Option<Arc<Sampler>>) -> Result<Ready, u8> {
     let loaded = config::load(&args.path, &args.overrides()).map_err(|report| print(&report))?;
     let mut problems = loaded.warnings.clone();
-    let (mut plugins, mut started) = (BTreeMap::new(), None);
+    let (mut plugins, mut started, mut used) = (BTreeMap::new(), None, check::Plugins::default());
     if loaded.config.uses_plugins() {
         let engine =
             Engine::compiling_aside(Compiler::this_program(), Some(loaded.config.plugin_cache())).map_err(|error| {
                 say(&format!("weir: {error}"));
                 EXIT_UNAVAILABLE
             })?;
-        let found = check::plugins(&loaded, &engine).await;
-        problems.extend(found.problems);
-        plugins = found.loaded;
+        let engine = match sampler {
+            Some(sampler) => engine.sampling(sampler),
+            None => engine,
+        };
+        let mut found = check::plugins(&loaded, &engine).await;
+        check::judge(&loaded, &args.path, &mut found, args.consent());
+        problems.append(&mut found.problems);
+        plugins = found.loaded.clone();
+        used = found;
         started = Some(engine);
     }
     let report = Report::new(problems);
     match print(&report) {
-        0 => Ok(Ready { loaded, engine: started, plugins }),
+        0 => Ok(Ready { loaded, engine: started, plugins, used }),
         code => Err(code),
     }
 }
@@ -171,7 +206,9 @@ fn failed(error: &Error) -> u8 {
             EXIT_STORAGE
         }
         Error::Pipeline { error: pipeline::Error::Plugin(_), .. } => EXIT_CONFIG,
-        Error::Control(_) | Error::Source { .. } | Error::Sink { .. } | Error::Pipeline { .. } => EXIT_UNAVAILABLE,
+        Error::Control(_) | Error::Http(_) | Error::Source { .. } | Error::Sink { .. } | Error::Pipeline { .. } => {
+            EXIT_UNAVAILABLE
+        }
         Error::Defect(_) => EXIT_DEFECT,
     }
 }

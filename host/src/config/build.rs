@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::kafka;
+use super::endpoint::{self, Endpoints};
 use super::paths::{resolve, resolve_pattern};
 use super::view::{Result, View};
 use super::yaml::{Node, Value};
 use super::{
-    Config, DemoSource, FileSink, FileSource, FileStart, Limits, LineFormat, Pipeline, Rotate, Secret, Sink, Source,
-    StdinSource, StdoutSink, Step, StepLimits, StepTable, StreamKey, SyslogSource, TableFormat, TableSource,
-    TlsListener,
+    Config, DemoSource, FileSink, FileSource, FileStart, Grants, Limits, LineFormat, Pipeline, Probation, Rotate,
+    Secret, Sink, Source, StdinSource, StdoutSink, Step, StepLimits, StepTable, StreamKey, SyslogSource, TableFormat,
+    TableSource, TlsListener,
 };
 use super::{FieldPath, conflicts, rabbitmq, shape};
+use super::{http, kafka};
 use crate::store::{DEAD_LETTERS, Retention, StreamSpec};
 
 /// The plugin that an `sql` step is short for.
@@ -28,11 +29,26 @@ pub fn config(root: &Node, base: &Path) -> Result<Config> {
     let view = View { node: Some(root), shape: &shape::ROOT, base };
     let secrets = view.named("secrets", |_, node| secret(view, node))?;
     let sources = view.named("sources", |_, node| source(view, node, &secrets))?;
-    let pipelines = view.named("pipelines", |_, node| pipeline(view.of(Some(node), &shape::PIPELINE)))?;
-    let sinks = view.named("sinks", |_, node| sink(view, node, &secrets))?;
-    let streams = streams(view, &sources, &pipelines, &sinks)?;
+    let endpoints = view.named("endpoints", |name, node| endpoint::endpoint(view, name, node, &secrets))?;
+    let mut pipelines =
+        view.named("pipelines", |_, node| pipeline(view.of(Some(node), &shape::PIPELINE), &endpoints))?;
+    let dead_letters = view.group("dead_letters", &shape::DEAD_LETTERS);
+    if dead_letters.has("to") {
+        // They are handed on by a pipeline like any other, which bears the name of their stream.
+        let (name, to): (Arc<str>, _) = (DEAD_LETTERS.into(), dead_letters.names("to"));
+        let handing_on = Pipeline { from: vec![name.clone()], steps: Vec::new(), to, ports: BTreeMap::new() };
+        pipelines.insert(name, handing_on);
+    }
+    let sinks = view.named("sinks", |_, node| sink(view, node, &secrets, &endpoints))?;
+    let mut streams = streams(view, &sources, &pipelines, &sinks)?;
+    if let Some(kept) = streams.get_mut(DEAD_LETTERS).filter(|_| dead_letters.has("retention")) {
+        kept.retention = Retention { compact: kept.retention.compact, ..retention(dead_letters)? };
+    }
     let stream_keys = view.named("streams", |_, node| stream_key(view.of(Some(node), &shape::STREAM)))?;
+    let probation = view.group("probation", &shape::PROBATION);
+    let api = view.group("http", &shape::http::HTTP);
     Ok(Config {
+        http: view.has("http").then(|| http::http(api, &secrets)).transpose()?,
         data: view.path("data")?,
         plugins: view.texts("plugins").into_iter().map(|path| resolve(base, path)).collect(),
         secrets,
@@ -43,6 +59,10 @@ pub fn config(root: &Node, base: &Path) -> Result<Config> {
         sinks,
         limits: Limits {
             task_bytes_in_flight_max: view.group("limits", &shape::LIMITS).number("task_bytes_in_flight_max")?,
+        },
+        probation: Probation {
+            records: probation.number("records")?,
+            rejects_percent: probation.number("rejects_percent")?,
         },
     })
 }
@@ -205,7 +225,7 @@ fn retention(view: View<'_>) -> Result<Retention> {
     Ok(Retention { age_ms, bytes_max: group.number("bytes")?, compact: false })
 }
 
-fn pipeline(view: View<'_>) -> Result<Pipeline> {
+fn pipeline(view: View<'_>, endpoints: &Endpoints) -> Result<Pipeline> {
     let (mut to, mut ports) = (view.names("to"), BTreeMap::new());
     for entry in view.get("to").map(Node::entries).unwrap_or_default() {
         let names = entry.value.texts().into_iter().map(|(name, _)| name.into()).collect();
@@ -215,14 +235,14 @@ fn pipeline(view: View<'_>) -> Result<Pipeline> {
             ports.insert(entry.key.as_str().into(), names);
         }
     }
-    Ok(Pipeline { from: view.names("from"), steps: steps(view)?, to, ports })
+    Ok(Pipeline { from: view.names("from"), steps: steps(view, endpoints)?, to, ports })
 }
 
-fn steps(view: View<'_>) -> Result<Vec<Step>> {
+fn steps(view: View<'_>, endpoints: &Endpoints) -> Result<Vec<Step>> {
     let mut used: BTreeMap<Arc<str>, usize> = BTreeMap::new();
     let mut steps = Vec::new();
     for node in view.get("steps").map(Node::elements).unwrap_or_default() {
-        let mut step = step(view, node)?;
+        let mut step = step(view, node, endpoints)?;
         let times = used.entry(step.plugin.clone()).or_default();
         *times += 1;
         if *times > 1 {
@@ -234,18 +254,20 @@ fn steps(view: View<'_>) -> Result<Vec<Step>> {
 }
 
 /// A step of any of its forms: a plugin's name, a statement, or a group of keys.
-fn step(view: View<'_>, node: &Node) -> Result<Step> {
+fn step(view: View<'_>, node: &Node, endpoints: &Endpoints) -> Result<Step> {
     if let Some(plugin) = node.text() {
         return plugin_step(plugin, serde_json::json!({}), view.of(None, &shape::STEP_LIMITS));
     }
     let limits = view.of(node.get("limits"), &shape::STEP_LIMITS);
+    let grants = endpoint::grants(node, endpoints);
     if node.get("sql").is_some() {
         let statement = View { node: Some(node), shape: &shape::SQL_STEP, ..view }.text("sql")?;
-        return plugin_step(SQL_PLUGIN, serde_json::json!({ SQL_STATEMENT: statement }), limits);
+        let step = plugin_step(SQL_PLUGIN, serde_json::json!({ SQL_STATEMENT: statement }), limits)?;
+        return Ok(Step { grants, ..step });
     }
     let plugin = View { node: Some(node), shape: &shape::PLUGIN_STEP, ..view }.text("plugin")?;
     let config = node.get("config").map_or_else(|| serde_json::json!({}), Node::to_json);
-    Ok(Step { tables: tables(node), ..plugin_step(&plugin, config, limits)? })
+    Ok(Step { tables: tables(node), grants, ..plugin_step(&plugin, config, limits)? })
 }
 
 fn tables(step: &Node) -> Vec<StepTable> {
@@ -261,20 +283,23 @@ fn tables(step: &Node) -> Vec<StepTable> {
 
 fn plugin_step(plugin: &str, config: serde_json::Value, limits: View<'_>) -> Result<Step> {
     let plugin: Arc<str> = plugin.into();
-    Ok(Step { name: plugin.clone(), plugin, config, tables: Vec::new(), limits: step_limits(limits)? })
+    let (tables, grants) = (Vec::new(), Grants::default());
+    Ok(Step { name: plugin.clone(), plugin, config, tables, grants, limits: step_limits(limits)? })
 }
 
-fn step_limits(view: View<'_>) -> Result<StepLimits> {
+/// The bounds of a step.
+pub(super) fn step_limits(view: View<'_>) -> Result<StepLimits> {
     Ok(StepLimits {
         memory_bytes_max: view.number("memory_bytes_max")?,
         batch_time_max: view.duration("batch_time_max")?,
         output_bytes_max: view.number("output_bytes_max")?,
+        wait_time_max: view.duration("wait_time_max")?,
         log_rate_max: view.number("log_rate_max")?,
         retries: view.number("retries")?,
     })
 }
 
-fn sink(view: View<'_>, node: &Node, secrets: &Secrets) -> Result<Sink> {
+fn sink(view: View<'_>, node: &Node, secrets: &Secrets, endpoints: &Endpoints) -> Result<Sink> {
     match node.get("type").and_then(Node::text) {
         Some("stdout") => {
             let view = View { node: Some(node), shape: &shape::STDOUT_SINK, ..view };
@@ -286,7 +311,7 @@ fn sink(view: View<'_>, node: &Node, secrets: &Secrets) -> Result<Sink> {
         Some("rabbitmq") => {
             rabbitmq::sink(View { node: Some(node), shape: &shape::RABBITMQ_SINK, ..view }, secrets).map(Sink::Rabbitmq)
         }
-        _ => step(view, node).map(Sink::Plugin),
+        _ => step(view, node, endpoints).map(Sink::Plugin),
     }
 }
 

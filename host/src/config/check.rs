@@ -11,8 +11,13 @@ use super::yaml::{Entry, Node, Value};
 
 /// Every way in which a merged file differs from the tables.
 pub fn shape(root: &Node) -> Vec<Problem> {
+    group(&shape::ROOT, root)
+}
+
+/// Every way in which a group of keys differs from its table.
+pub fn group(shape: &'static Shape, root: &Node) -> Vec<Problem> {
     let mut check = Check { problems: Vec::new() };
-    check.group(&shape::ROOT, &root.place, root);
+    check.group(shape, &root.place, root);
     check.problems
 }
 
@@ -46,7 +51,6 @@ impl Check {
     fn value(&mut self, kind: &'static Kind, key: &str, owner: &Place, node: &Node) {
         match kind {
             Kind::Version => {} // Checked file by file, before they are merged.
-            Kind::Unsupported(why) => self.problems.push(unsupported(key, why, owner)),
             Kind::Free => self.free(kind, key, node),
             Kind::Secret if matches!(node.value, Value::Map(_)) => self.group(&shape::SECRET_NAME, owner, node),
             // Whatever stands there may be the secret itself.
@@ -236,12 +240,8 @@ fn twice(code: &'static str, message: String, again: &Place, first: &Place) -> P
     Problem::error(code, message).at(again, "defined again here").at(first, "first defined here")
 }
 
-fn unsupported(key: &str, why: &str, owner: &Place) -> Problem {
-    Problem::error("not-supported", format!("`{key}` is not supported by this version: {why}")).at(owner, "remove it")
-}
-
 fn unknown_key(shape: &Shape, entry: &Entry) -> Problem {
-    let known = shape.keys.iter().filter(|key| !matches!(key.kind, Kind::Unsupported(_))).map(|key| key.name);
+    let known = shape.keys.iter().map(|key| key.name);
     Problem::error("unknown-key", format!("{} has no key `{}`", shape.what, entry.key))
         .at(&entry.place, "unknown key")
         .help(suggest::help(&entry.key, "its keys", known))

@@ -12,7 +12,7 @@ use super::yaml::{Entry, Node, Value};
 pub fn problems(root: &Node, base: &Path) -> Vec<Problem> {
     let sources = root.get("sources").map(Node::entries).unwrap_or_default();
     let sinks = root.get("sinks").map(Node::entries).unwrap_or_default();
-    let mut problems = listeners(sources);
+    let mut problems = listeners(root, sources);
     problems.extend(stdin(sources));
     problems.extend(silent_syslog(sources));
     problems.extend(shared_files(sinks, base));
@@ -47,8 +47,13 @@ struct Listening<'a> {
     place: &'a Place,
 }
 
-fn listeners(sources: &[Entry]) -> Vec<Problem> {
-    let listening: Vec<Listening<'_>> = of_type(sources, "syslog").flat_map(|entry| listening(&entry.value)).collect();
+fn listeners(root: &Node, sources: &[Entry]) -> Vec<Problem> {
+    let http = root.get("http").and_then(|http| http.get("listen"));
+    let http = http.and_then(|node| Some(("TCP", node.text()?.parse().ok()?, &node.place)));
+    let http = http.map(|(protocol, address, place)| Listening { protocol, address, place });
+    let mut listening: Vec<Listening<'_>> =
+        of_type(sources, "syslog").flat_map(|entry| listening(&entry.value)).collect();
+    listening.extend(http);
     let mut problems = Vec::new();
     for (at, later) in listening.iter().enumerate() {
         let earlier = listening.iter().take(at).find(|earlier| collide(earlier, later));

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use super::names::Names;
 use super::report::{Place, Problem, Report, SourceFile};
+use super::scenario::{self, Test};
 use super::yaml::{Entry, Node, Value};
-use super::{Config, build, check, conflicts, kafka, paths, rabbitmq, secret, shape, yaml};
+use super::{Config, build, check, conflicts, endpoint, http, kafka, paths, rabbitmq, secret, shape, yaml};
 
 /// Bytes of one pipeline file at most.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -31,6 +32,8 @@ pub struct Loaded {
     pub config: Config,
     /// What is allowed and probably not meant.
     pub warnings: Vec<Problem>,
+    /// The tests of its pipelines.
+    pub tests: Vec<Test>,
     /// Where the settings come from.
     pub origin: Origin,
 }
@@ -153,6 +156,8 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, Report> {
     problems.extend(conflicts::problems(&root, &base));
     problems.extend(kafka::problems(&root));
     problems.extend(rabbitmq::problems(&root));
+    problems.extend(endpoint::problems(&root));
+    problems.extend(http::problems(&root));
     finish(root, &base, problems, overrides)
 }
 
@@ -162,12 +167,15 @@ fn finish(root: Node, base: &Path, mut problems: Vec<Problem>, overrides: &Overr
     }
     problems.extend(Names::of(&root).warnings());
     problems.extend(secret::unused(&root));
+    problems.extend(endpoint::unused(&root));
+    problems.extend(http::warnings(&root));
     let mut config = build::config(&root, base).map_err(|problem| Report::new(vec![*problem]))?;
     if let Some(data) = &overrides.data {
         config.data = absolute(data);
     }
     config.plugins = overrides.plugins.iter().map(|path| absolute(path)).chain(config.plugins).collect();
-    Ok(Loaded { config, warnings: Report::new(problems).into_problems(), origin: Origin { root } })
+    let tests = scenario::tests(&root, &config, base).map_err(|problem| Report::new(vec![problem]))?;
+    Ok(Loaded { config, warnings: Report::new(problems).into_problems(), tests, origin: Origin { root } })
 }
 
 /// The directory where relative paths begin, and the files to read.
@@ -213,7 +221,8 @@ fn absolute(path: &Path) -> PathBuf {
     paths::resolve(Path::new("/"), &absolute.to_string_lossy())
 }
 
-fn open(path: &Path) -> Result<Arc<SourceFile>, Problem> {
+/// Reads a file as text.
+pub(super) fn open(path: &Path) -> Result<Arc<SourceFile>, Problem> {
     let name = path.display().to_string();
     let file = File::open(path).map_err(|error| unreadable(path, &error))?;
     let mut bytes = Vec::new();

@@ -4,9 +4,12 @@
 //! the engine takes these types as facts.
 
 mod build;
+pub mod case;
 mod check;
 mod client;
 mod conflicts;
+pub mod endpoint;
+pub mod http;
 mod kafka;
 mod load;
 mod names;
@@ -14,6 +17,7 @@ mod paths;
 pub mod rabbitmq;
 mod read;
 pub mod report;
+pub mod scenario;
 mod schema;
 mod secret;
 pub mod shape;
@@ -29,6 +33,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use client::ClientTls;
+pub use endpoint::{HttpAuth, HttpEndpoint, HttpMethod};
+pub use http::Http;
 pub use kafka::{
     CreateTopic, KafkaCluster, KafkaDelivery, KafkaSink, KafkaSource, KafkaStart, OnLost, SaslLogin, group_of,
 };
@@ -38,6 +44,7 @@ pub use report::{Look, Place, Problem, Report};
 pub use schema::json_schema;
 pub use secret::Secret;
 pub use suggest::{listed, nearest};
+pub use units::name as is_name;
 
 pub use crate::field::FieldPath;
 use crate::record::Timestamp;
@@ -46,6 +53,11 @@ use crate::store::StreamSpec;
 /// Whether colours may be used on a terminal: not where NO_COLOR is set to anything (no-color.org).
 pub fn color_wanted() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Says what is wrong with the name of a plugin, and what would do.
+pub fn plugin_name(name: &str) -> Result<(), String> {
+    units::name(name).map_err(|problem| format!("{problem}; {}", units::name_help(name)))
 }
 
 /// A validated pipeline file or directory.
@@ -67,8 +79,21 @@ pub struct Config {
     pub streams: BTreeMap<Arc<str>, StreamSpec>,
     /// Sinks by name.
     pub sinks: BTreeMap<Arc<str>, Sink>,
+    /// The HTTP API over TCP. `None`: there is none.
+    pub http: Option<Http>,
     /// Bounds of the whole appliance.
     pub limits: Limits,
+    /// What a new version of a plugin has to do to stay.
+    pub probation: Probation,
+}
+
+/// What a new version of a plugin has to do to stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probation {
+    /// For so many records it is on probation. Default 1,000.
+    pub records: u64,
+    /// By so much of its records its rejects may exceed those of the version before. Default 5.
+    pub rejects_percent: u8,
 }
 
 /// What becomes the key of a record.
@@ -269,7 +294,17 @@ impl Pipeline {
 
     /// Whether it writes to a stream or sink.
     pub fn writes(&self, name: &str) -> bool {
-        self.to.iter().chain(self.ports.values().flatten()).any(|other| &**other == name)
+        self.outputs().any(|other| &**other == name)
+    }
+
+    /// All that it reads: `from`, and the tables of its steps.
+    pub fn inputs(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.from.iter().chain(self.steps.iter().flat_map(|step| &step.tables).map(|table| &table.name))
+    }
+
+    /// All streams and sinks that it writes to.
+    pub fn outputs(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.to.iter().chain(self.ports.values().flatten())
     }
 }
 
@@ -284,8 +319,17 @@ pub struct Step {
     pub config: serde_json::Value,
     /// What it reads as tables.
     pub tables: Vec<StepTable>,
+    /// What it may reach.
+    pub grants: Grants,
     /// Its bounds.
     pub limits: StepLimits,
+}
+
+/// What a plugin may reach beside the log and its own state.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Grants {
+    /// Web services that it may send requests to.
+    pub http: Vec<Arc<HttpEndpoint>>,
 }
 
 /// A source or stream that a step reads as a table.
@@ -307,6 +351,8 @@ pub struct StepLimits {
     pub batch_time_max: Duration,
     /// Bytes of the answer to one batch. Default 64 MiB.
     pub output_bytes_max: usize,
+    /// How long one call may wait for services that the plugin was granted. Default 60 s.
+    pub wait_time_max: Duration,
     /// Log messages a second. Default 10.
     pub log_rate_max: u32,
     /// How often a retriable reject is tried again before it becomes a dead letter. Default 3.

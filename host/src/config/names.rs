@@ -18,6 +18,8 @@ pub struct Names<'a> {
     streams: Vec<Named<'a>>,
     sinks: Vec<Named<'a>>,
     pipelines: Vec<Pipeline<'a>>,
+    /// Where dead letters go as well.
+    handed_on: Vec<Named<'a>>,
 }
 
 struct Pipeline<'a> {
@@ -35,11 +37,14 @@ impl<'a> Names<'a> {
             entries.iter().map(|entry| (entry.key.as_str(), &entry.place)).collect()
         };
         let pipelines = root.get("pipelines").map(Node::entries).unwrap_or_default();
+        let handed_on = root.get("dead_letters").and_then(|of| of.entry("to"));
+        let handed_on = handed_on.into_iter().flat_map(|entry| entry.value.texts()).collect();
         Names {
             sources: section("sources"),
             streams: section("streams"),
             sinks: section("sinks"),
             pipelines: pipelines.iter().map(|entry| Pipeline::of((&entry.key, &entry.place), &entry.value)).collect(),
+            handed_on,
         }
     }
 
@@ -48,6 +53,7 @@ impl<'a> Names<'a> {
         let mut problems = self.shared();
         problems.extend(self.reserved());
         problems.extend(self.sources_written());
+        problems.extend(self.handed_on_to_themselves());
         problems.extend(self.unknown_inputs());
         problems.extend(self.cycle());
         problems
@@ -105,7 +111,8 @@ impl<'a> Names<'a> {
             };
             same.map(|(_, place)| problem(*place)).collect()
         };
-        [taken("source", &self.sources), taken("sink", &self.sinks)].concat()
+        let pipelines: Vec<_> = self.pipelines.iter().map(|pipeline| pipeline.name).collect();
+        [taken("source", &self.sources), taken("sink", &self.sinks), taken("pipeline", &pipelines)].concat()
     }
 
     fn sources_written(&self) -> Vec<Problem> {
@@ -115,6 +122,16 @@ impl<'a> Names<'a> {
                 .at(place, "a source")
         };
         written.map(problem).collect()
+    }
+
+    fn handed_on_to_themselves(&self) -> Vec<Problem> {
+        let same = self.handed_on.iter().filter(|(name, _)| *name == DEAD_LETTERS);
+        let problem = |(_, place): &Named<'_>| {
+            Problem::error("dead-letters-to-themselves", "dead letters are in this stream already")
+                .at(place, "comes round again")
+                .help("name a sink or another stream, or leave `to` out")
+        };
+        same.map(problem).collect()
     }
 
     fn unknown_inputs(&self) -> Vec<Problem> {
@@ -255,7 +272,7 @@ impl<'a> Names<'a> {
     }
 
     fn outputs(&self) -> impl Iterator<Item = Named<'a>> {
-        self.pipelines.iter().flat_map(|pipeline| pipeline.to.iter().copied())
+        self.pipelines.iter().flat_map(|pipeline| pipeline.to.iter().copied()).chain(self.handed_on.iter().copied())
     }
 }
 

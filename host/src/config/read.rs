@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::report::{Place, Problem};
+use super::shape::http::INVALID_HASH;
 use super::shape::{Form, Kind};
 use super::suggest;
 use super::units::{self, show_duration, show_size};
@@ -99,7 +100,8 @@ fn unparsable(code: &'static str, key: &str, error: &str, at: &Place, help: Stri
 fn formed(form: &Form, key: &str, text: &str, at: &Place) -> Result<Scalar, Problem> {
     let Err(error) = (form.check)(text) else { return Ok(Scalar::Text(text.into())) };
     let login = text.split_once("://").map_or(text, |(_, rest)| rest).rsplit_once('@');
-    if login.is_some_and(|(login, _)| login.contains(':')) {
+    let may_be_secret = form.rule == INVALID_HASH || login.is_some_and(|(login, _)| login.contains(':'));
+    if may_be_secret {
         // What may hold a password is not drawn.
         let error = format!("{error} ({at:?})");
         return Err(unparsable(form.rule, key, &error, at, form.help.into()).hidden());
@@ -213,7 +215,7 @@ pub fn takes(kind: &Kind) -> String {
         Kind::List(_) => "a list".into(),
         Kind::OneOrMany(one) => format!("{} or a list of them", takes(one)),
         Kind::Named(_, what) => format!("a group of {what}s by name"),
-        Kind::Free | Kind::Group(_) | Kind::Variants(..) | Kind::Unsupported(_) => "a group of keys".into(),
+        Kind::Free | Kind::Group(_) | Kind::Variants(..) => "a group of keys".into(),
         Kind::Either(one, other) => format!("{} or {}", takes(one), takes(other)),
     }
 }

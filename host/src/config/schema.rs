@@ -23,10 +23,6 @@ pub fn json_schema() -> Value {
 fn group(shape: &'static Shape, definitions: &mut Map<String, Value>) -> Value {
     let mut properties = Map::new();
     for key in shape.keys {
-        // A key that this version refuses is as good as unknown.
-        if matches!(key.kind, Kind::Unsupported(_)) {
-            continue;
-        }
         let mut schema = kind(&key.kind, definitions);
         if let Value::Object(schema) = &mut schema {
             schema.insert("description".into(), key.doc.into());
@@ -87,7 +83,6 @@ fn kind(kind: &'static Kind, definitions: &mut Map<String, Value>) -> Value {
         Kind::Group(shape) => reference(shape, definitions),
         Kind::Variants(what, variants) => self::variants(what, variants, definitions),
         Kind::Either(one, other) => json!({ "anyOf": [self::kind(one, definitions), self::kind(other, definitions)] }),
-        Kind::Unsupported(_) => json!(false),
     }
 }
 

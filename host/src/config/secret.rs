@@ -73,9 +73,10 @@ impl Secret {
     }
 }
 
-/// Every use of a secret: `{secret: NAME}` anywhere in a source or sink. The configuration of a plugin is its own.
+/// Every use of a secret: `{secret: NAME}` anywhere in a source, endpoint or sink, and in tokens. The configuration of a plugin is its own.
 fn uses(root: &Node) -> Vec<(&str, &Place)> {
-    let mut to_see: Vec<&Node> = ["sources", "sinks"].iter().filter_map(|section| root.get(section)).collect();
+    let mut to_see: Vec<&Node> =
+        ["sources", "endpoints", "sinks"].iter().filter_map(|section| root.get(section)).collect();
     let mut found = Vec::new();
     while let Some(node) = to_see.pop() {
         let inner = node.entries().iter().filter(|entry| entry.key != "config").map(|entry| &entry.value);
@@ -87,6 +88,11 @@ fn uses(root: &Node) -> Vec<(&str, &Place)> {
             _ => {}
         }
     }
+    let tokens = root.get("http").and_then(|http| http.get("tokens")).map(Node::elements).unwrap_or_default();
+    found.extend(tokens.iter().filter_map(|token| {
+        let node = token.get("secret")?;
+        Some((node.text()?, &node.place))
+    }));
     found
 }
 

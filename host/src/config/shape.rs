@@ -3,11 +3,20 @@
 //! The one place that knows which keys there are. The check of a file, its reading and the published JSON Schema all
 //! follow these tables.
 
+pub mod case;
+mod dead_letters;
+mod endpoint;
+pub mod http;
 pub mod kafka;
+mod limits;
 mod rabbitmq;
+pub mod tests;
 
 use std::ops::RangeInclusive;
 
+pub use dead_letters::DEAD_LETTERS;
+pub use endpoint::{ENDPOINTS, GRANTS_KEY, HTTP_BASIC, HTTP_BEARER, HTTP_ENDPOINT, HTTP_HEADER};
+pub use limits::{LIMITS, PROBATION, STEP_LIMITS};
 pub use rabbitmq::{DECLARE, RABBITMQ_SINK, RABBITMQ_SOURCE, ROUTING_KEY_OF_FIELD, ROUTING_KEY_OF_HEADER};
 
 /// A group of keys.
@@ -96,8 +105,6 @@ pub enum Kind {
     Variants(&'static str, &'static [Variant]),
     /// One of two, told apart by whether it is one value, a list or a group of keys.
     Either(&'static Kind, &'static Kind),
-    /// A key that is known, and that this version can do nothing with; the text says what holds instead.
-    Unsupported(&'static str),
 }
 
 /// A form that a text has to have.
@@ -180,26 +187,28 @@ pub static ROOT: Shape = Shape {
         ),
         key("pipelines", Kind::Named(&Kind::Group(&PIPELINE), "pipeline"), Required, "Chains of steps, by name."),
         key("sinks", Kind::Named(&Kind::Variants("sink", SINKS), "sink"), Optional, "Where records leave, by name."),
+        key(
+            "endpoints",
+            Kind::Named(&Kind::Variants("endpoint", ENDPOINTS), "endpoint"),
+            Optional,
+            "Services outside that plugins may be granted, by name.",
+        ),
+        key("http", Kind::Group(&http::HTTP), Optional, "The HTTP API over TCP; without it there is none."),
         key("limits", Kind::Group(&LIMITS), Optional, "Bounds of the whole appliance."),
+        key("probation", Kind::Group(&PROBATION), Optional, "What a new version of a plugin has to do to stay."),
+        key(
+            "dead_letters",
+            Kind::Group(&DEAD_LETTERS),
+            Optional,
+            "How long dead letters are kept, and where they go as well.",
+        ),
         key(
             "tests",
-            Kind::Unsupported("no fixture would be run, so a file with tests is not accepted"),
+            Kind::List(&Kind::Group(&tests::TEST)),
             Optional,
-            "Not supported by this version.",
+            "Records that a pipeline is given, and what has to come out of it; `weir test` runs them.",
         ),
     ],
-};
-
-/// Bounds of the appliance.
-pub static LIMITS: Shape = Shape {
-    what: "the group `limits`",
-    doc: "Bounds of the whole appliance.",
-    keys: &[key(
-        "task_bytes_in_flight_max",
-        Kind::Size(MIB..=64 * GIB),
-        Default("32MiB"),
-        "Bytes of records that each task may hold between reading and commit.",
-    )],
 };
 
 /// What a value under `secrets` describes; such a value is never shown.
@@ -437,13 +446,6 @@ pub static PIPELINE: Shape = Shape {
 static STEPS: &[Variant] =
     &[Variant { key: "plugin", word: None, shape: &PLUGIN_STEP }, Variant { key: "sql", word: None, shape: &SQL_STEP }];
 
-const GRANTS: Key = key(
-    "grants",
-    Kind::Unsupported("a plugin can write to the log, always, and reach nothing else"),
-    Optional,
-    "Not supported by this version.",
-);
-
 /// A step that names its plugin.
 pub static PLUGIN_STEP: Shape = Shape {
     what: "a step",
@@ -458,7 +460,7 @@ pub static PLUGIN_STEP: Shape = Shape {
             "Streams and table sources that it reads as tables, for plugins that look things up.",
         ),
         key("limits", Kind::Group(&STEP_LIMITS), Optional, "Bounds of one instance of the plugin."),
-        GRANTS,
+        GRANTS_KEY,
     ],
 };
 
@@ -484,30 +486,7 @@ pub static SQL_STEP: Shape = Shape {
     keys: &[
         key("sql", Kind::Text, Required, "The statement."),
         key("limits", Kind::Group(&STEP_LIMITS), Optional, "Bounds of one instance of the plugin."),
-        GRANTS,
-    ],
-};
-
-/// Bounds of a step.
-pub static STEP_LIMITS: Shape = Shape {
-    what: "the group `limits` of a step",
-    doc: "Bounds of one instance of a plugin.",
-    keys: &[
-        key("memory_bytes_max", Kind::Size(MIB..=4 * GIB), Default("256MiB"), "Memory."),
-        key("batch_time_max", Kind::Duration(10..=HOUR), Default("5s"), "Time for one batch."),
-        key("output_bytes_max", Kind::Size(KIB..=2 * GIB), Default("64MiB"), "Bytes of the answer to one batch."),
-        key(
-            "log_rate_max",
-            Kind::Number(0..=100_000),
-            Default("10"),
-            "Log messages a second; the rest is counted and dropped.",
-        ),
-        key(
-            "retries",
-            Kind::Number(0..=100),
-            Default("3"),
-            "How often a retriable reject is tried again before it becomes a dead letter.",
-        ),
+        GRANTS_KEY,
     ],
 };
 
@@ -564,6 +543,6 @@ pub static PLUGIN_SINK: Shape = Shape {
         key("plugin", Kind::Name, Required, "The plugin: NAME.wasm in a plugin directory, or a stock plugin."),
         key("config", Kind::Free, Optional, "The plugin's configuration."),
         key("limits", Kind::Group(&STEP_LIMITS), Optional, "Bounds of one instance of the plugin."),
-        GRANTS,
+        GRANTS_KEY,
     ],
 };

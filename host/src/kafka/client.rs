@@ -12,6 +12,7 @@ use rdkafka::statistics::Statistics;
 
 use super::words;
 use crate::config::KafkaCluster;
+use crate::metrics::links::LINKS;
 use crate::source::Error;
 
 /// The longest pause of librdkafka before it connects again to a broker that is gone.
@@ -81,7 +82,13 @@ pub struct Signals {
 impl Signals {
     /// Nothing told yet.
     pub fn new(owner: String) -> Arc<Signals> {
-        Arc::new(Signals { owner, end: AtomicI64::new(-1), ..Signals::default() })
+        Arc::new(Signals {
+            owner,
+            trouble: Mutex::default(),
+            is_down: AtomicBool::new(false),
+            end: AtomicI64::new(-1),
+            ends: Mutex::default(),
+        })
     }
 
     /// The last error that says why a broker cannot be worked with.
@@ -93,6 +100,7 @@ impl Signals {
     pub fn works(&self) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
         if self.is_down.swap(false, Ordering::Relaxed) {
+            LINKS.of(&self.owner).up();
             tracing::info!("{}: a broker answers again", self.owner);
         }
     }
@@ -113,6 +121,7 @@ impl Signals {
             Some(RDKafkaErrorCode::AllBrokersDown) => {
                 let why = self.trouble().map(|(_, why)| format!(" ({why})")).unwrap_or_default();
                 if !self.is_down.swap(true, Ordering::Relaxed) {
+                    LINKS.of(&self.owner).down();
                     tracing::warn!("{}: no broker can be reached{why}; trying again", self.owner);
                 }
             }
@@ -126,6 +135,12 @@ impl Signals {
             }
             _ => tracing::debug!("{}: {error}: {reason}", self.owner),
         }
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        LINKS.forget(&self.owner);
     }
 }
 

@@ -9,9 +9,12 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::follow::{Follow, Next};
+use crate::dlq::Stage;
+use crate::metrics::PipelineMetrics;
+use crate::metrics::steps::StepTally;
 use crate::plugin::step::{Error, Step};
 use crate::plugin::versions::Versions;
-use crate::plugin::{Advanced, Answer, Given, Outcome, StartError};
+use crate::plugin::{Advanced, Answer, Given, Identity, Outcome, StartError};
 use crate::record::{Batch, Offset, Output, Port, Record, Reject, Timestamp};
 use crate::state::{Home, view};
 use crate::store::StateChange;
@@ -41,6 +44,8 @@ pub struct Processed {
     pub late: u64,
     /// What the steps remember.
     pub state: Vec<StateChange>,
+    /// What each step did, in their order.
+    pub steps: Vec<StepTally>,
 }
 
 /// Records of one place, as they are given to the chain.
@@ -78,16 +83,27 @@ struct Origins {
 #[derive(Debug)]
 pub struct Refused {
     /// Who refused them.
-    pub by: Arc<str>,
+    pub by: By,
     /// The records.
     pub records: Batch,
     /// For each, why.
     pub reasons: Vec<String>,
 }
 
+/// Who refuses records.
+#[derive(Debug, Clone)]
+pub struct By {
+    /// What it is.
+    pub stage: Stage,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The plugin that it runs, where that is known.
+    pub plugin: Option<Identity>,
+}
+
 impl Refused {
     /// The refused records of a batch.
-    pub fn of(by: Arc<str>, batch: &Batch, rejects: Vec<Reject>) -> Self {
+    pub fn of(by: By, batch: &Batch, rejects: Vec<Reject>) -> Self {
         let places: Vec<u32> = rejects.iter().map(|reject| reject.index).collect();
         Refused { by, records: batch.select(&places), reasons: rejects.into_iter().map(|r| r.reason).collect() }
     }
@@ -149,7 +165,7 @@ impl Chain {
     }
 
     /// Waits until its steps are to run another version, and can.
-    pub async fn next_version(&mut self) -> Result<Next, Error> {
+    pub async fn next_version(&mut self) -> Next {
         match &mut self.follow {
             Some(follow) => follow.next().await,
             None => std::future::pending().await,
@@ -163,6 +179,19 @@ impl Chain {
         follow.replace(&mut self.steps, next)?;
         follow.versions().paused(begun.elapsed());
         Ok(())
+    }
+
+    /// Has its steps count there from now on.
+    pub fn count_in(&mut self, metrics: &PipelineMetrics) {
+        for step in &mut self.steps {
+            let counted = metrics.step(step.name());
+            step.count_in(counted);
+        }
+    }
+
+    /// Counts what a chunk brought about that is committed.
+    pub fn add(&self, tallies: &[StepTally]) {
+        self.steps.iter().zip(tallies).for_each(|(step, tally)| step.add(tally));
     }
 
     /// Whether a step has keyed state, and is to be told of time.
@@ -223,6 +252,36 @@ impl Chain {
         Ok(self.finish(flow, pass, &source))
     }
 
+    /// Runs records that a step refused before through that step and those behind it. Time does not go on with them. What
+    /// they do is no matter of the probation of a version: it was known that they may be refused.
+    pub async fn replay(
+        &mut self,
+        from: usize,
+        arrival: Arrival,
+        reached: Option<Timestamp>,
+    ) -> Result<Processed, Error> {
+        let Arrival { input, source, batch, .. } = arrival;
+        let mut pass = Pass {
+            input,
+            now: Now { watermark: reached, clock: Timestamp(i64::MIN) },
+            origins: Origins {
+                offsets: batch.iter().map(|record| record.offset).collect(),
+                watermarks: vec![reached.unwrap_or(NOT_YET); batch.len()],
+            },
+            exits: Exits { by_route: BTreeMap::new(), outputs: vec![0; batch.len()] },
+            is_called_by_time: false,
+            done: Processed::default(),
+        };
+        let mut flow = Flow { records: batch, origin: None };
+        self.run(from..self.steps.len(), &mut flow, &mut pass).await?;
+        Ok(self.finish(flow, pass, &source))
+    }
+
+    /// The names of its steps, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.steps.iter().map(Step::name)
+    }
+
     /// Lets time pass without a record. The ids of the outputs are of the place `number` of `source`.
     pub async fn advance(&mut self, source: &Arc<str>, number: Offset, now: Now) -> Result<Processed, Error> {
         let mut pass = Pass {
@@ -241,23 +300,35 @@ impl Chain {
     /// Runs records through some of the steps.
     async fn run(&mut self, steps: Range<usize>, flow: &mut Flow, pass: &mut Pass) -> Result<(), Error> {
         let Pass { input, now, origins, exits, is_called_by_time, done } = pass;
-        for (step, ports) in self.steps.iter_mut().zip(&self.ports).take(steps.end).skip(steps.start) {
+        done.steps.resize(self.steps.len(), StepTally::default());
+        let all = self.steps.iter_mut().zip(&self.ports).zip(&mut done.steps);
+        for ((step, ports), tally) in all.take(steps.end).skip(steps.start) {
+            let mut filtered = 0;
+            tally.records_in += flow.records.len() as u64;
             if !flow.records.is_empty() {
                 let watermarks = if step.is_stateful() { flow.watermarks(origins) } else { Vec::new() };
                 let given = Given { input: *input, batch: &flow.records, watermarks: &watermarks };
                 let outcome = step.run(given).await?;
+                tally.rejected += outcome.rejects.len() as u64;
                 if !outcome.rejects.is_empty() {
-                    done.refused.push(Refused::of(step.name().clone(), &flow.records, outcome.rejects.clone()));
+                    let (name, plugin) = (step.name().clone(), step.identity().cloned());
+                    let by = By { stage: Stage::Step, name, plugin };
+                    done.refused.push(Refused::of(by, &flow.records, outcome.rejects.clone()));
                 }
                 done.late += u64::from(outcome.late);
-                done.filtered += flow.apply(outcome, origins);
+                filtered += flow.apply(outcome, origins);
             }
             // Time has also gone on with records that the step did not see.
             let is_due = step.alarms().event_time.is_some_and(|due| Some(due) <= now.watermark);
             if step.is_stateful() && (*is_called_by_time || is_due) {
                 flow.append(&step.advance(now.watermark, now.clock).await?, origins);
             }
-            done.filtered += flow.split_off(ports, exits);
+            let made = flow.records.len() as u64;
+            let nowhere = flow.split_off(ports, exits);
+            filtered += nowhere;
+            tally.records_out += made - nowhere;
+            tally.filtered += filtered;
+            done.filtered += filtered;
         }
         Ok(())
     }
@@ -268,6 +339,11 @@ impl Chain {
         done.outputs = exits.into_outputs(source);
         done.state = self.steps.iter_mut().flat_map(Step::take_changes).collect();
         done
+    }
+
+    /// The bytes of memory of its steps' instances.
+    pub fn memory_bytes(&self) -> u64 {
+        self.steps.iter().map(Step::memory_bytes).sum()
     }
 
     /// What was processed last brought about nothing, and will not be committed.

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::StreamTarget;
-use super::chain::Refused;
+use super::chain::{By, Refused};
+use super::spec::TaskSpec;
 use crate::config::StreamKey;
-use crate::record::{Batch, Output, Partition, Position, Record, push_header};
+use crate::dlq::{Letter, Stage};
+use crate::record::{Batch, Offset, Output, Partition, Position, Record, Timestamp};
+use crate::sink::lines::iso;
 use crate::sink::{Confirm, Delivery, Error, Sink};
 use crate::store::committer::Staged;
 use crate::store::{Append, DEAD_LETTERS, PositionKey, StreamName};
@@ -74,7 +77,8 @@ impl Outlet {
             let (again, refused): (Vec<_>, Vec<_>) =
                 delivery.rejects.into_iter().partition(|reject| reject.retriable && attempt < RETRIES);
             if !refused.is_empty() {
-                let more = Refused::of(self.name.clone(), &output.records, refused);
+                let by = By { stage: Stage::Sink, name: self.name.clone(), plugin: self.sink.identity() };
+                let more = Refused::of(by, &output.records, refused);
                 match &mut settled.refused {
                     None => settled.refused = Some(more),
                     Some(all) => {
@@ -149,7 +153,8 @@ pub fn keyed<'a>(stream: &StreamTarget, records: &'a Batch) -> (Cow<'a, Batch>, 
             }
         }
     }
-    let refused = || Refused { by: stream.name.clone(), records: records.select(&places), reasons };
+    let by = By { stage: Stage::Stream, name: stream.name.clone(), plugin: None };
+    let refused = || Refused { by, records: records.select(&places), reasons };
     let refused = (!places.is_empty()).then(refused);
     (Cow::Owned(keyed), refused)
 }
@@ -172,24 +177,48 @@ pub fn append(stream: &StreamName, partitions: u32, records: &Batch) -> Vec<Appe
     (0..).zip(split).filter(|(_, batch)| !batch.is_empty()).map(|(at, batch)| to(at, batch)).collect()
 }
 
-/// Refused records as they are appended to the stream of dead letters: each as it came, with headers that say why.
-pub fn dead_letters(pipeline: &str, source: &str, partition: Partition, refused: &Refused) -> Append {
+/// Where a record that is refused comes from.
+pub struct Origin<'a> {
+    /// Where its input record was read.
+    pub source: &'a str,
+    /// The offset of that.
+    pub offset: u64,
+    /// The input that gave it.
+    pub input: Option<&'a str>,
+    /// How often it was replayed before.
+    pub replays: u32,
+}
+
+/// Refused records as they are appended to the stream of dead letters: each as it came, with headers that say why, where it
+/// came from and that it was now. `origin` says that of an offset.
+pub fn dead_letters<'a>(
+    spec: &TaskSpec,
+    now: Timestamp,
+    refused: &Refused,
+    origin: impl Fn(Offset) -> Origin<'a>,
+) -> Append {
     let mut records = Batch::with_capacity(refused.records.len(), refused.records.bytes());
     let mut headers = Vec::new();
+    let By { stage, name, plugin } = &refused.by;
     for (record, reason) in refused.records.iter().zip(&refused.reasons) {
         headers.clear();
         headers.extend_from_slice(record.headers_raw);
-        let offset = record.offset.to_string();
-        let partition = partition.to_string();
-        let added = [
-            ("weir-reason", reason.as_str()),
-            ("weir-pipeline", pipeline),
-            ("weir-step", &refused.by),
-            ("weir-source", source),
-            ("weir-partition", &partition),
-            ("weir-offset", &offset),
-        ];
-        added.iter().for_each(|(name, value)| push_header(&mut headers, name, Some(value.as_bytes())));
+        let Origin { source, offset, input, replays } = origin(record.offset);
+        let letter = Letter {
+            reason: reason.clone(),
+            pipeline: spec.pipeline.to_string(),
+            step: name.to_string(),
+            stage: Some(*stage),
+            plugin: plugin.as_ref().map(|plugin| plugin.plugin.to_string()),
+            plugin_hash: plugin.as_ref().map(|plugin| plugin.hash.to_string()),
+            input: input.map(str::to_owned),
+            source: source.to_owned(),
+            offset,
+            partition: spec.partition.0,
+            time: iso(now),
+            replays,
+        };
+        letter.push(&mut headers);
         records.push(&Record { headers_raw: &headers, ..record });
     }
     Append { stream: DEAD_LETTERS.into(), partition: Partition(0), records }
@@ -219,6 +248,7 @@ mod tests {
     use super::*;
 
     use crate::config::FieldPath;
+    use crate::record::push_header;
 
     #[test]
     fn outputs_by_several_routes_are_one() {
@@ -255,7 +285,7 @@ mod tests {
         assert_eq!(keys(&by_field), ["a", "old", "7"]);
         let refused = refused.unwrap();
         assert_eq!(refused.reasons, ["it has no key for the stream by-host: the value has not the field host"]);
-        assert_eq!((keys(&refused.records), &*refused.by), (vec!["old".to_owned()], "by-host"));
+        assert_eq!((keys(&refused.records), &*refused.by.name), (vec!["old".to_owned()], "by-host"));
         let (by_header, refused) = keyed(&stream(Some(StreamKey::Header("tenant".into()))), &records);
         assert_eq!(
             (keys(&by_header), refused.is_none()),

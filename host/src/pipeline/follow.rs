@@ -24,6 +24,8 @@ pub(super) struct Follow {
     partition: Partition,
     /// The instances of the next, while they start.
     starting: Option<JoinHandle<Result<Next, (u64, StartError)>>>,
+    /// How long to wait before they are started.
+    pause: Duration,
 }
 
 /// A version whose instances are ready.
@@ -42,10 +44,7 @@ impl Follow {
         let kept = view::kept(home).await?;
         let mut steps = Vec::new();
         for wanted in &running.steps {
-            let started = match wanted.factories.of(home.partition) {
-                Ok(factory) => Started::by(factory, wanted.limits.retries).await,
-                Err(error) => Err(error),
-            };
+            let started = wanted.start(home.partition).await;
             let started = started.and_then(|started| match view::mismatch(&wanted.step, started.tables(), &kept) {
                 None => Ok(started),
                 Some(message) => Err(StartError::Config { path: String::new(), message }),
@@ -55,15 +54,16 @@ impl Follow {
                 false => Error::Start(error),
             });
             let mut step = Step::of(wanted.step.clone(), started?, home);
-            step.set_trial(trial.clone());
+            step.set_trial(trial.clone(), wanted.identity());
             steps.push(step);
         }
-        let follow = Follow { versions: versions.clone(), running, changes, partition: home.partition, starting: None };
+        let (versions, partition, pause) = (versions.clone(), home.partition, Duration::ZERO);
+        let follow = Follow { versions, running, changes, partition, starting: None, pause };
         Ok((follow, steps))
     }
 
     /// Waits until the instances of another version are ready. Dropping the future loses nothing.
-    pub(super) async fn next(&mut self) -> Result<Next, Error> {
+    pub(super) async fn next(&mut self) -> Next {
         loop {
             let starting = match &mut self.starting {
                 Some(starting) => starting,
@@ -74,20 +74,25 @@ impl Follow {
                         continue;
                     };
                     let started = start(version.clone(), self.running.clone(), self.partition);
-                    self.starting.insert(tokio::spawn(started))
+                    // Not here, where a record that comes would cut it short.
+                    let pause = std::mem::take(&mut self.pause);
+                    self.starting.insert(tokio::spawn(async move {
+                        tokio::time::sleep(pause).await;
+                        started.await
+                    }))
                 }
             };
             let started = starting.await;
             self.starting = None;
             match started {
-                Ok(Ok(next)) if next.version.number == self.versions.current().number => return Ok(next),
+                Ok(Ok(next)) if next.version.number == self.versions.current().number => return next,
                 // It was replaced meanwhile.
                 Ok(Ok(_)) => {}
                 // What runs runs on, and it is tried again where the version is still wanted.
                 Ok(Err((number, error))) => {
                     if !self.versions.failed(number, &error.to_string()) {
                         tracing::warn!(version = number, "does not start yet: {error}");
-                        tokio::time::sleep(START_AGAIN_PAUSE).await;
+                        self.pause = START_AGAIN_PAUSE;
                     }
                 }
                 Err(defect) => std::panic::resume_unwind(
@@ -99,13 +104,14 @@ impl Follow {
 
     /// Has the steps run another version. Where one of them describes other ports or tables the task has to begin again.
     pub(super) fn replace(&mut self, steps: &mut [Step], next: Next) -> Result<(), Error> {
-        for (step, started) in steps.iter_mut().zip(next.steps) {
+        for ((step, started), wanted) in steps.iter_mut().zip(next.steps).zip(&next.version.steps) {
             if let Some(started) = started
                 && !step.replace(started)
             {
                 return Err(Error::Superseded);
             }
-            step.set_trial(Trial { versions: self.versions.clone(), number: next.version.number });
+            let trial = Trial { versions: self.versions.clone(), number: next.version.number };
+            step.set_trial(trial, wanted.identity());
         }
         self.running = next.version;
         Ok(())
@@ -132,10 +138,7 @@ async fn start(version: Arc<Version>, running: Arc<Version>, partition: Partitio
             steps.push(None);
             continue;
         }
-        let started = match wanted.factories.of(partition) {
-            Ok(factory) => Started::by(factory, wanted.limits.retries).await,
-            Err(error) => Err(error),
-        };
+        let started = wanted.start(partition).await;
         steps.push(Some(started.map_err(|error| (version.number, error))?));
     }
     Ok(Next { version, steps })

@@ -18,6 +18,8 @@ pub(super) const DELIVERY: &str = "weir:plugin/delivery@0.1.0";
 pub(super) const LOG: &str = "weir:plugin/log@0.1.0";
 /// The keyed state of a stateful transform.
 pub(super) const STATE: &str = "weir:plugin/state@0.1.0";
+/// Requests to web services, granted by endpoint.
+pub(super) const HTTP: &str = "weir:plugin/http@0.1.0";
 /// Types alone; nothing is called there, so there is nothing to grant.
 pub(super) const TYPES: &str = "weir:plugin/types@0.1.0";
 
@@ -242,6 +244,68 @@ pub(super) struct EntriesIn {
     pub(super) keys: StringsIn,
     pub(super) values: StringsIn,
     pub(super) more: bool,
+}
+
+/// A `method`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift)]
+#[component(enum)]
+#[repr(u8)]
+#[expect(dead_code, reason = "wasmtime makes the cases from what stands in the guest's memory")]
+pub(super) enum HttpMethodOut {
+    #[component(name = "get")]
+    Get,
+    #[component(name = "head")]
+    Head,
+    #[component(name = "post")]
+    Post,
+    #[component(name = "put")]
+    Put,
+    #[component(name = "patch")]
+    Patch,
+    #[component(name = "delete")]
+    Delete,
+}
+
+/// A `header`, in both directions.
+#[derive(Debug, Clone, ComponentType, Lift, Lower)]
+#[component(record)]
+pub(super) struct HttpHeader {
+    pub(super) name: String,
+    pub(super) value: Vec<u8>,
+}
+
+/// A `request`, unchecked.
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct HttpRequestOut {
+    pub(super) endpoint: String,
+    pub(super) method: HttpMethodOut,
+    pub(super) path: String,
+    pub(super) headers: Vec<HttpHeader>,
+    pub(super) body: Vec<u8>,
+}
+
+/// A `response`.
+#[derive(Debug, ComponentType, Lower)]
+#[component(record)]
+pub(super) struct HttpResponseIn {
+    pub(super) status: u16,
+    pub(super) headers: Vec<HttpHeader>,
+    pub(super) body: Vec<u8>,
+}
+
+/// A `failure`.
+#[derive(Debug, ComponentType, Lower)]
+#[component(variant)]
+pub(super) enum HttpFailureIn {
+    #[component(name = "refused")]
+    Refused(String),
+    #[component(name = "unavailable")]
+    Unavailable(String),
+    #[component(name = "timeout")]
+    Timeout,
+    #[component(name = "too-large")]
+    TooLarge(u64),
 }
 
 /// Parameters of `init`, in every world.

@@ -25,20 +25,25 @@ pub const INVALID: u8 = 78;
 /// How much longer than its processor time a compiler may take.
 const TIMES_THE_CPU: u32 = 3;
 
+/// The processor time that compiling may take, in seconds, unless told.
+const CPU_SECONDS: u64 = 120;
+/// The memory that it may take, unless told.
+const MEMORY_BYTES: u64 = 2 << 30;
+
 /// What compiling may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
 pub struct Bounds {
     /// Processor time, in seconds, of all threads together
-    #[arg(long, default_value_t = 120)]
+    #[arg(long, default_value_t = CPU_SECONDS)]
     pub cpu_seconds: u64,
     /// Memory that is written to, in bytes
-    #[arg(long, default_value_t = 2 << 30)]
+    #[arg(long, default_value_t = MEMORY_BYTES)]
     pub memory_bytes: u64,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Bounds { cpu_seconds: 120, memory_bytes: 2 << 30 }
+        Bounds { cpu_seconds: CPU_SECONDS, memory_bytes: MEMORY_BYTES }
     }
 }
 

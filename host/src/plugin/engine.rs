@@ -22,7 +22,10 @@ use super::cache::Cache;
 use super::compile::Compiler;
 use super::limits::{CALL_STACK_BYTES, PARTS_MAX, STACK_BYTES_MAX, State, TABLE_ELEMENTS_MAX, TICK, Ticks, link_log};
 use super::load::{Compiled, LoadError, Plugin, Problem, check_kind};
-use super::tables;
+use super::sample::Sampler;
+use super::{http, tables};
+use crate::config::Grants;
+use crate::endpoint::{self, http::Client};
 
 /// Instances of plugins that may run at once: (step, partition) pairs. Costs address space, not memory.
 pub const INSTANCES_MAX: u32 = 1_000;
@@ -81,7 +84,7 @@ impl<T: Into<Cow<'static, [u8]>>> From<T> for Code {
 
 /// Compiles and runs plugins. Clones are the same engine; a process needs one.
 #[derive(Clone)]
-pub struct Engine(Arc<EngineInner>);
+pub struct Engine(Arc<EngineInner>, Option<Arc<Sampler>>);
 
 struct EngineInner {
     wasmtime: wasmtime::Engine,
@@ -89,6 +92,7 @@ struct EngineInner {
     cache: Option<Cache>,
     compiler: Option<Compiler>,
     ticks: Ticks,
+    clients: endpoint::Clients,
     /// Plugins in use, so that steps of the same plugin share its code. Held while one is compiled: two tasks that want
     /// the same plugin wait for one compilation.
     loaded: Mutex<HashMap<Hash, Weak<Compiled>>>,
@@ -114,11 +118,25 @@ impl Engine {
         let mut linker = Linker::new(&wasmtime);
         link_log(&mut linker).map_err(failed)?;
         tables::link(&mut linker).map_err(failed)?;
+        http::link(&mut linker).map_err(failed)?;
         let ticks = Ticks::default();
         let ticker = start_ticker(wasmtime.clone(), ticks.clone())?;
         let cache = cache_dir.map(|directory| Cache::new(directory, settings_hash(&wasmtime)));
         let loaded = Mutex::default();
-        Ok(Engine(Arc::new(EngineInner { wasmtime, linker, cache, compiler, ticks, loaded, _ticker: ticker })))
+        let clients = endpoint::Clients::default();
+        let inner = EngineInner { wasmtime, linker, cache, compiler, ticks, clients, loaded, _ticker: ticker };
+        Ok(Engine(Arc::new(inner), None))
+    }
+
+    /// The same engine, which keeps samples of what steps are given.
+    #[must_use]
+    pub fn sampling(self, sampler: Arc<Sampler>) -> Self {
+        Engine(self.0, Some(sampler))
+    }
+
+    /// Who keeps samples of what steps are given.
+    pub(super) fn sampler(&self) -> Option<&Arc<Sampler>> {
+        self.1.as_ref()
     }
 
     /// Makes a plugin of its code: of what the cache has, of machine code that came with it, or compiled on a thread of its
@@ -163,10 +181,9 @@ impl Engine {
             return Ok((component, true));
         }
         if let Some(compiler) = &self.0.compiler {
-            let machine_code = Some(MachineCode::Made(compiler.compile(&code.wasm)?.into()));
-            let component = self.take_carried(name, &Code { machine_code, ..code }, &hash);
-            let lost = || Problem::Invalid("its machine code cannot be used".into());
-            return Ok((component.ok_or_else(lost)?, false));
+            let machine_code = MachineCode::Made(compiler.compile(&code.wasm)?.into());
+            let lost = |error| Problem::Invalid(format!("its machine code cannot be used: {error}"));
+            return Ok((self.take(name, &machine_code, &hash).map_err(lost)?, false));
         }
         let component = Component::from_binary(&self.0.wasmtime, &code.wasm)
             .map_err(|error| Problem::Invalid(error.root_cause().to_string()))?;
@@ -187,21 +204,26 @@ impl Engine {
         self.map(&file).inspect_err(|error| passed_over(error)).ok()
     }
 
-    /// The component of machine code that came with it. Where there is a cache it goes there and is mapped from there: it
-    /// is large, and little of it ever runs.
     fn take_carried(&self, name: &str, code: &Code, hash: &Hash) -> Option<Component> {
-        let passed_over = |error: &dyn std::fmt::Display| {
+        let passed_over = |error: &String| {
             tracing::info!(plugin = name, "its machine code is not for this machine, so it is compiled: {error}");
         };
-        let machine_code = code.machine_code.as_ref()?;
-        if self.write_cache(name, hash, machine_code) {
-            return self.read_cache(name, hash);
+        self.take(name, code.machine_code.as_ref()?, hash).inspect_err(passed_over).ok()
+    }
+
+    /// The component of machine code. Where there is a cache it goes there and is mapped from there: it is large, and little
+    /// of it ever runs. Where files of the cache may not be executed, as on a volume that is mounted so, it is held in memory.
+    fn take(&self, name: &str, machine_code: &MachineCode, hash: &Hash) -> Result<Component, String> {
+        if self.write_cache(name, hash, machine_code)
+            && let Some(component) = self.read_cache(name, hash)
+        {
+            return Ok(component);
         }
-        let machine_code = machine_code.bytes().inspect_err(|error| passed_over(error)).ok()?;
-        // SAFETY: as in `map`; these bytes come from the program's own file, or from the compiler in this process.
+        let machine_code = machine_code.bytes().map_err(|error| error.to_string())?;
+        // SAFETY: as in `map`; these bytes come from the program's own file, or from the compiler that it has started.
         #[allow(unsafe_code)]
         let component = unsafe { Component::deserialize(&self.0.wasmtime, &machine_code) };
-        component.inspect_err(|error| passed_over(&format_args!("{error:#}"))).ok()
+        component.map_err(|error| format!("{error:#}"))
     }
 
     /// Keeps machine code for the next start. Returns whether it could: there is a cache, and it took it.
@@ -230,6 +252,11 @@ impl Engine {
     /// What wasmtime calls the engine.
     pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
         &self.0.wasmtime
+    }
+
+    /// The clients of the web services that a step was granted.
+    pub(super) fn clients(&self, grants: &Grants) -> Arc<[Arc<Client>]> {
+        grants.http.iter().map(|endpoint| self.0.clients.http(endpoint)).collect()
     }
 
     /// The clock of all instances.

@@ -16,10 +16,12 @@ use super::bindings::{StatefulProcessIn, StatefulProcessOut};
 use super::bindings::{WriteIn, WriteOut};
 use super::engine::{Engine, INSTANCES_MAX};
 use super::limits::{Log, State, cut, on_tick, one_line};
-use super::load::Compiled;
+use super::load::{Compiled, World};
 use super::validate;
+use super::wasi::{Ended, Moment, Wasi};
 use super::{Advanced, Description, Factory, Failure, Given, Instance, Outcome, StartError};
-use crate::config::StepLimits;
+use crate::config::{Grants, StepLimits};
+use crate::endpoint::http::Client;
 use crate::record::{Batch, Partition, Reject, Timestamp};
 use crate::state::Tables;
 
@@ -47,6 +49,7 @@ pub(super) struct Setup {
     tables: Vec<String>,
     config: String,
     limits: StepLimits,
+    clients: Arc<[Arc<Client>]>,
     log: Log,
 }
 
@@ -57,6 +60,7 @@ impl Setup {
         context: StepContext,
         config: &serde_json::Value,
         limits: StepLimits,
+        grants: &Grants,
     ) -> Self {
         let log = Log::new(
             context.pipeline.clone(),
@@ -68,19 +72,25 @@ impl Setup {
         let config = if config.is_null() { "{}".into() } else { config.to_string() };
         let owned = |names: &[Arc<str>]| names.iter().map(|name| name.to_string()).collect();
         let (inputs, tables) = (owned(&context.inputs), owned(&context.tables));
-        Setup { engine: engine.clone(), compiled, context, inputs, tables, config, limits, log }
+        let clients = engine.clients(grants);
+        Setup { engine: engine.clone(), compiled, context, inputs, tables, config, limits, clients, log }
     }
 
     /// Starts an instance, which is not configured yet.
     async fn start(&self) -> Result<Guest, StartError> {
-        let state = State::new(self.limits.memory_bytes_max, self.log.clone());
+        let StepContext { pipeline, step, partition, .. } = &self.context;
+        let wasi = || Box::new(Wasi::new(pipeline, step, *partition, self.log.clone()));
+        let wasi = self.compiled.uses_wasi.then(wasi);
+        let state = State::new(self.limits.memory_bytes_max, self.log.clone(), wasi);
         let mut store = Store::new(self.engine.wasmtime(), state);
         store.limiter(|state| &mut state.budget);
         store.epoch_deadline_callback(on_tick);
         store.set_hostcall_fuel(self.limits.output_bytes_max);
         let mut guest = Guest { store, instance: None, limits: self.limits.clone(), is_spent: false };
         guest.begin();
-        match self.compiled.pre.instantiate_async(&mut guest.store).await {
+        let instantiated = self.compiled.pre.instantiate_async(&mut guest.store).await;
+        guest.end();
+        match instantiated {
             Ok(instance) => guest.instance = Some(instance),
             Err(error) if error.is::<PoolConcurrencyLimitError>() => {
                 return Err(StartError::Full { max: INSTANCES_MAX });
@@ -88,6 +98,11 @@ impl Setup {
             Err(error) => return Err(guest.failure_of_start(&error).into()),
         }
         Ok(guest)
+    }
+
+    /// Lets a guest that is configured reach what its step was granted.
+    fn grant(&self, guest: &mut Guest) {
+        guest.store.data_mut().web.grant(&self.clients);
     }
 
     /// The parameters of `init`.
@@ -145,7 +160,9 @@ impl Guest {
         }
         self.is_spent = true;
         self.begin();
-        let answer = function.call_async(&mut self.store, params).await.map_err(|error| self.failure(&error))?;
+        let answer = function.call_async(&mut self.store, params).await;
+        self.end();
+        let answer = answer.map_err(|error| self.failure(&error))?;
         self.is_spent = false;
         Ok(answer)
     }
@@ -157,8 +174,23 @@ impl Guest {
     }
 
     fn begin(&mut self) {
-        self.store.data_mut().budget.begin(self.limits.batch_time_max);
+        let state = self.store.data_mut();
+        state.budget.begin(self.limits.batch_time_max);
+        state.web.begin(self.limits.wait_time_max);
         self.store.set_epoch_deadline(1);
+    }
+
+    /// Says where the next call stands in the input, to a guest that asks for the time.
+    fn at<'a>(&mut self, moment: impl FnOnce() -> Moment<'a>) {
+        if let Some(wasi) = &mut self.store.data_mut().wasi {
+            wasi.begin(moment());
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(wasi) = &mut self.store.data_mut().wasi {
+            wasi.end();
+        }
     }
 
     /// Instantiation fails without a trap where the memory that the component begins with is too much already.
@@ -179,7 +211,8 @@ impl Guest {
         if budget.time_is_up() {
             return Failure::Time { limit_ms: self.limits.batch_time_max.as_millis() as u64 };
         }
-        match (error.is::<Trap>(), budget.memory_refused()) {
+        let is_trap = error.is::<Trap>() || error.root_cause().is::<Ended>();
+        match (is_trap, budget.memory_refused()) {
             (true, true) => Failure::Memory { limit_bytes: self.limits.memory_bytes_max, trap: describe(error) },
             (true, false) => Failure::Trap(describe(error)),
             (false, _) if is_output_exhausted(error) => Failure::Output { limit_bytes: self.limits.output_bytes_max },
@@ -238,6 +271,7 @@ impl TransformFactory {
         let (described,) = guest.call(init, self.0.init()).await?;
         let DescriptionOut { ports, sets_time } = described.map_err(config_error)?;
         let ports = validate::ports(ports)?;
+        self.0.grant(&mut guest);
         let process = guest.function(Some(self.0.compiled.work))?;
         let instance = TransformInstance { guest, process, ports: ports.len() };
         Ok((instance, Description { ports, sets_time, tables: None }))
@@ -261,7 +295,12 @@ pub struct TransformInstance {
 
 #[async_trait]
 impl Instance for TransformInstance {
+    fn memory_bytes(&self) -> u64 {
+        self.guest.store.data().budget.memory_bytes()
+    }
+
     async fn process(&mut self, given: Given<'_>, _: &mut Tables) -> Result<Outcome, Failure> {
+        self.guest.at(|| Moment::of_batch(World::Transform, given.input, given.batch, given.watermarks));
         let (raw,) = self.guest.call(self.process, (given.input, columns(given.batch))).await?;
         self.guest.judged(validate::outcome(raw, given.batch, self.ports))
     }
@@ -284,6 +323,7 @@ impl Factory for StatefulFactory {
         let (described,) = guest.call(init, self.0.init()).await?;
         let StatefulDescriptionOut { ports, sets_time, tables } = described.map_err(config_error)?;
         let (ports, tables) = (validate::ports(ports)?, validate::tables(tables)?);
+        self.0.grant(&mut guest);
         let process = guest.function(Some(self.0.compiled.work))?;
         let advance = guest.function(self.0.compiled.advance)?;
         let instance = StatefulInstance { guest, process, advance, ports: ports.len() };
@@ -301,9 +341,14 @@ struct StatefulInstance {
 
 #[async_trait]
 impl Instance for StatefulInstance {
+    fn memory_bytes(&self) -> u64 {
+        self.guest.store.data().budget.memory_bytes()
+    }
+
     async fn process(&mut self, given: Given<'_>, tables: &mut Tables) -> Result<Outcome, Failure> {
         let watermarks: Vec<i64> = given.watermarks.iter().map(|watermark| watermark.0).collect();
         let params = (given.input, columns(given.batch), watermarks.as_slice());
+        self.guest.at(|| Moment::of_batch(World::StatefulTransform, given.input, given.batch, given.watermarks));
         let (raw,) = self.guest.call_with(tables, self.process, params).await?;
         self.guest.judged(validate::stateful_outcome(raw, &given, self.ports))
     }
@@ -315,6 +360,7 @@ impl Instance for StatefulInstance {
         tables: &mut Tables,
     ) -> Result<Advanced, Failure> {
         let params = (watermark.map(|watermark| watermark.0), clock.0);
+        self.guest.at(|| Moment::of_time(watermark));
         let (raw,) = self.guest.call_with(tables, self.advance, params).await?;
         self.guest.judged(validate::advanced(raw, watermark, self.ports))
     }
@@ -339,6 +385,7 @@ impl SinkFactory {
         let init = guest.function::<InitIn<'_>, DeliveryInitOut>(Some(self.0.compiled.init))?;
         let (configured,) = guest.call(init, self.0.init()).await?;
         configured.map_err(config_error)?;
+        self.0.grant(&mut guest);
         let write = guest.function(Some(self.0.compiled.work))?;
         Ok(SinkInstance { guest, write })
     }
@@ -354,6 +401,7 @@ impl SinkInstance {
     /// Delivers a batch that was read from `source`; the ordinals say which of its input record's outputs each record
     /// is. Returns the records that were refused, by ascending index, once all others are confirmed.
     pub async fn write(&mut self, source: &str, batch: &Batch, ordinals: &[u32]) -> Result<Vec<Reject>, Failure> {
+        self.guest.at(|| Moment::of_delivery(source, batch, ordinals));
         let (raw,) = self.guest.call(self.write, (source, columns(batch), ordinals)).await?;
         self.guest.judged(validate::rejects(raw, batch.len()))
     }

@@ -11,6 +11,8 @@ use wasmtime::component::{Linker, WasmStr};
 use wasmtime::{ResourceLimiter, Result, StoreContextMut, UpdateDeadline};
 
 use super::bindings::{LOG, Level};
+use super::http::Web;
+use super::wasi::Wasi;
 use crate::metrics::Counter;
 use crate::record::Partition;
 use crate::state::Tables;
@@ -49,12 +51,16 @@ pub(super) struct State {
     pub(super) budget: Budget,
     /// The keyed state, while a call may use it.
     pub(super) tables: Tables,
+    pub(super) web: Web,
+    /// What WASI is to the guest, where it was built against it.
+    pub(super) wasi: Option<Box<Wasi>>,
     log: Log,
 }
 
 impl State {
-    pub(super) fn new(memory_bytes_max: usize, log: Log) -> Self {
-        State { budget: Budget::new(memory_bytes_max), tables: Tables::default(), log }
+    pub(super) fn new(memory_bytes_max: usize, log: Log, wasi: Option<Box<Wasi>>) -> Self {
+        let budget = Budget::new(memory_bytes_max);
+        State { budget, tables: Tables::default(), web: Web::default(), wasi, log }
     }
 }
 
@@ -91,6 +97,11 @@ impl Budget {
     /// Whether the call was ended because its time was up.
     pub(super) fn time_is_up(&self) -> bool {
         self.time_is_up
+    }
+
+    /// The linear memory that the instance has.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes as u64
     }
 
     /// Whether the call was refused memory that it asked for.
@@ -187,7 +198,7 @@ impl Log {
     }
 
     /// Whether one more message may be written now; if not it is counted as dropped.
-    fn admit(&self) -> bool {
+    pub(super) fn admit(&self) -> bool {
         let second = self.0.ticks.second();
         let mut allowance = self.0.allowance.lock().unwrap_or_else(PoisonError::into_inner);
         if allowance.second != second {
@@ -203,7 +214,7 @@ impl Log {
         false
     }
 
-    fn write(&self, level: Level, message: &str) {
+    pub(super) fn write(&self, level: Level, message: &str) {
         self.0.write(level, &one_line(cut(message)));
     }
 }

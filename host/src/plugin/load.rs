@@ -9,12 +9,14 @@ use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, I
 
 use super::Factory;
 use super::bindings::{AdvanceIn, AdvanceOut, StatefulInitOut, StatefulProcessIn, StatefulProcessOut};
-use super::bindings::{DELIVERY, LOG, STATE, STATEFUL_STEP, STEP, TYPES};
+use super::bindings::{DELIVERY, HTTP, LOG, STATE, STATEFUL_STEP, STEP, TYPES};
 use super::bindings::{DeliveryInitOut, InitIn, ProcessIn, ProcessOut, StepInitOut, WriteIn, WriteOut};
 use super::engine::Engine;
 use super::instance::{Setup, SinkFactory, StatefulFactory, StepContext, TransformFactory};
 use super::limits::{State, cut};
-use crate::config::StepLimits;
+use super::sample::Use;
+use super::wasi;
+use crate::config::{Grants, StepLimits};
 
 /// What a plugin is for; see `wit/worlds.wit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -68,7 +70,7 @@ pub enum Problem {
     )]
     CoreModule,
     /// A component that is broken, or uses what this version does not know.
-    #[error("it is not a valid component: {0}")]
+    #[error("it is not a valid component: {0}; it has to be built anew, or copied again if it was cut short")]
     Invalid(String),
     /// The compiler did not come to an end with it.
     #[error(
@@ -115,7 +117,10 @@ pub enum Problem {
         imports: Vec<String>,
     },
     /// A function of its world has other parameters or results.
-    #[error("its function {function} does not have the type that this version of Weir expects: {detail}")]
+    #[error(
+        "its function {function} does not have the type that this version of Weir expects: {detail}; build it with the SDK, \
+         or the WIT, of this version"
+    )]
     Type {
         /// Interface and function.
         function: String,
@@ -123,13 +128,18 @@ pub enum Problem {
         detail: String,
     },
     /// A sink used as a step, or the other way around.
-    #[error("it is a {found}, expected a {expected}")]
+    #[error("it is a {found}, expected a {expected}: name it {}", place(*found))]
     WrongWorld {
         /// What it is.
         found: World,
         /// What it is used as.
         expected: World,
     },
+}
+
+/// Where in the pipeline file a plugin is used.
+fn place(world: World) -> &'static str {
+    if world.is_step() { "among the `steps` of a pipeline" } else { "under `sinks`, as the `plugin` of one" }
 }
 
 fn list(names: &[String]) -> String {
@@ -146,13 +156,16 @@ fn list(names: &[String]) -> String {
 fn advice(imports: &[String]) -> &'static str {
     let wants = |prefix: &str| imports.iter().any(|name| name.starts_with(prefix));
     if wants("wasi:") {
-        ": plugins reach no files, sockets, environment or clock of the host; build it for wasm32-unknown-unknown"
+        ": of WASI plugins have version 0.2 of cli, clocks, filesystem, io, random and sockets, with nothing of the host \
+         behind it; build it without what uses the rest, or for wasm32-unknown-unknown"
     } else if wants("weir:plugin/state@") {
         ": keyed state is for plugins of the world stateful-transform"
+    } else if wants(HTTP) {
+        ": name a web service under `endpoints`, and add `grants: {http: NAME}` to the step"
     } else if wants("weir:plugin/") {
         ": this version of Weir does not have it; build the plugin with the SDK of this version"
     } else {
-        ": a plugin may import weir:plugin/log@0.1.0 alone"
+        ": a plugin may import the interfaces of weir:plugin@0.1.0 alone"
     }
 }
 
@@ -201,15 +214,22 @@ impl Names {
         })
     }
 
-    /// Refuses what no plugin of its world is granted.
-    pub(super) fn granted(&self, world: World) -> Result<(), Problem> {
+    /// Refuses what no plugin of its world can be granted.
+    pub(super) fn grantable(&self, world: World) -> Result<(), Problem> {
         let is_granted = |name: &str| match name {
-            LOG | TYPES => true,
+            LOG | TYPES | HTTP => true,
             STATE => world == World::StatefulTransform,
-            _ => false,
+            _ => wasi::interface(name).is_some(),
         };
         let wanted = self.imports.iter().filter(|name| !is_granted(name));
         let imports: Vec<String> = wanted.cloned().collect();
+        if imports.is_empty() { Ok(()) } else { Err(Problem::NotGranted { imports }) }
+    }
+
+    /// Refuses what a step was not granted.
+    fn granted(&self, grants: &Grants) -> Result<(), Problem> {
+        let is_missing = |name: &&String| *name == HTTP && grants.http.is_empty();
+        let imports: Vec<String> = self.imports.iter().filter(is_missing).cloned().collect();
         if imports.is_empty() { Ok(()) } else { Err(Problem::NotGranted { imports }) }
     }
 }
@@ -223,6 +243,8 @@ pub(super) struct Compiled {
     pub(super) work: ComponentExportIndex,
     /// `advance` of a stateful transform.
     pub(super) advance: Option<ComponentExportIndex>,
+    /// Whether it was built against WASI.
+    pub(super) uses_wasi: bool,
     pub(super) is_precompiled: bool,
     names: Names,
     hash: Hash,
@@ -240,7 +262,7 @@ impl Compiled {
     ) -> Result<Self, Problem> {
         let names = Names::of(engine, &component);
         let world = names.world()?;
-        names.granted(world)?;
+        names.grantable(world)?;
         let exported = Exported { engine, component: &component };
         let (init, work) = match world {
             World::Transform => (
@@ -260,12 +282,28 @@ impl Compiled {
             World::StatefulTransform => Some(exported.function::<AdvanceIn, AdvanceOut>(STATEFUL_STEP, "advance")?),
             World::Transform | World::Sink => None,
         };
-        let pre = linker.instantiate_pre(&component).map_err(|error| Problem::Type {
+        let uses_wasi = names.imports.iter().any(|import| wasi::interface(import).is_some());
+        let pre = link(engine, linker, &component, uses_wasi).map_err(|error| Problem::Type {
             function: names.imports.join(", "),
             detail: cut(&format!("{error:#}")).to_owned(),
         })?;
-        Ok(Compiled { pre, world, init, work, advance, is_precompiled: false, names, hash, size })
+        Ok(Compiled { pre, world, init, work, advance, uses_wasi, is_precompiled: false, names, hash, size })
     }
+}
+
+/// Links a component: with WASI where it wants that, in the versions that it names.
+fn link(
+    engine: &wasmtime::Engine,
+    linker: &Linker<State>,
+    component: &Component,
+    uses_wasi: bool,
+) -> wasmtime::Result<InstancePre<State>> {
+    if !uses_wasi {
+        return linker.instantiate_pre(component);
+    }
+    let mut linker = linker.clone();
+    wasi::link(&mut linker, engine, component)?;
+    linker.instantiate_pre(component)
 }
 
 /// The exports of a component.
@@ -303,11 +341,22 @@ pub struct Plugin {
     name: Arc<str>,
     engine: Engine,
     compiled: Arc<Compiled>,
+    grants: Grants,
 }
 
 impl Plugin {
     pub(super) fn new(name: &str, engine: Engine, compiled: Arc<Compiled>) -> Self {
-        Plugin { name: name.into(), engine, compiled }
+        Plugin { name: name.into(), engine, compiled, grants: Grants::default() }
+    }
+
+    /// The plugin as it may be used by a step that was granted this.
+    pub fn granted(&self, grants: &Grants) -> Self {
+        Plugin { grants: grants.clone(), ..self.clone() }
+    }
+
+    /// Whether it asks web services.
+    pub fn uses_http(&self) -> bool {
+        self.imports().iter().any(|name| name == HTTP)
     }
 
     /// The name under which it was loaded.
@@ -362,11 +411,24 @@ impl Plugin {
         config: serde_json::Value,
         limits: StepLimits,
     ) -> Result<Arc<dyn Factory>, LoadError> {
-        Ok(match self.world() {
+        let sampled = self.engine.sampler().map(|sampler| {
+            let use_of = Use {
+                plugin: self.name.clone(),
+                context: context.clone(),
+                config: config.clone(),
+                limits: limits.clone(),
+            };
+            (sampler, use_of)
+        });
+        let factory: Arc<dyn Factory> = match self.world() {
             World::StatefulTransform => {
                 Arc::new(StatefulFactory::new(self.set_up(World::StatefulTransform, context, config, limits)?))
             }
             World::Transform | World::Sink => Arc::new(self.transform(context, config, limits)?),
+        };
+        Ok(match sampled {
+            Some((sampler, use_of)) => sampler.watch(use_of, factory),
+            None => factory,
         })
     }
 
@@ -387,12 +449,13 @@ impl Plugin {
         config: serde_json::Value,
         limits: StepLimits,
     ) -> Result<Setup, LoadError> {
+        let refused = |problem| LoadError { plugin: self.name.to_string(), problem };
         let found = self.world();
         if found != expected {
-            let problem = Problem::WrongWorld { found, expected };
-            return Err(LoadError { plugin: self.name.to_string(), problem });
+            return Err(refused(Problem::WrongWorld { found, expected }));
         }
-        Ok(Setup::new(&self.engine, self.compiled.clone(), context, &config, limits))
+        self.compiled.names.granted(&self.grants).map_err(refused)?;
+        Ok(Setup::new(&self.engine, self.compiled.clone(), context, &config, limits, &self.grants))
     }
 }
 

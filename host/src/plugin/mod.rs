@@ -12,14 +12,20 @@ pub mod inspect;
 pub mod instance;
 pub mod load;
 pub mod precompile;
+pub mod sample;
 pub mod step;
 pub mod versions;
+pub mod wrap;
 
 mod bindings;
 mod cache;
+mod http;
 mod limits;
 mod tables;
 mod validate;
+mod wasi;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -111,13 +117,17 @@ pub enum Failure {
     #[error("the plugin trapped: {0}")]
     Trap(String),
     /// It used more time than a call may: a batch, or its start.
-    #[error("the plugin used more than {limit_ms} ms for one call")]
+    #[error(
+        "the plugin used more than {limit_ms} ms for one call: give the step a larger `batch_time_max`, if it needs that"
+    )]
     Time {
         /// The limit.
         limit_ms: u64,
     },
     /// It wanted more memory than the step may have, and trapped.
-    #[error("the plugin wanted more than {limit_bytes} bytes of memory: {trap}")]
+    #[error(
+        "the plugin wanted more than {limit_bytes} bytes of memory ({trap}): give the step a larger `memory_bytes_max`, if it needs that"
+    )]
     Memory {
         /// The limit.
         limit_bytes: usize,
@@ -125,7 +135,9 @@ pub enum Failure {
         trap: String,
     },
     /// It answered with more bytes than the step may. They are not even read, so nobody knows how many.
-    #[error("the plugin answered with more than {limit_bytes} bytes for one batch")]
+    #[error(
+        "the plugin answered with more than {limit_bytes} bytes for one batch: give the step a larger `output_bytes_max`, if it needs that"
+    )]
     Output {
         /// The limit.
         limit_bytes: usize,
@@ -133,6 +145,18 @@ pub enum Failure {
     /// Its answer breaks the contract.
     #[error("the plugin's answer breaks the contract: {0}")]
     Answer(String),
+}
+
+impl Failure {
+    /// What its operator can do about it, where its words do not say so.
+    fn remedy(&self) -> &'static str {
+        match self {
+            Failure::Trap(_) | Failure::Answer(_) => {
+                "; this is a defect of the plugin: use another version of it, or ask its author"
+            }
+            Failure::Time { .. } | Failure::Memory { .. } | Failure::Output { .. } => "",
+        }
+    }
 }
 
 /// Why a plugin cannot start.
@@ -147,7 +171,7 @@ pub enum StartError {
         message: String,
     },
     /// It failed while starting.
-    #[error("{0}")]
+    #[error("{}{}", .0, .0.remedy())]
     Failed(#[from] Failure),
     /// The appliance runs as many instances as it can.
     #[error("all {max} instances of plugins are in use: fewer steps or partitions are needed")]
@@ -155,6 +179,15 @@ pub enum StartError {
         /// How many there may be.
         max: u32,
     },
+}
+
+/// Which plugin something runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Its name.
+    pub plugin: Arc<str>,
+    /// The blake3 hash of its component, in hexadecimal.
+    pub hash: Arc<str>,
 }
 
 /// A batch as a step is given it.
@@ -183,6 +216,11 @@ pub trait Instance: Send {
     ) -> Result<Advanced, Failure> {
         let _ = (watermark, clock, tables);
         Ok(Advanced::default())
+    }
+
+    /// The bytes of its memory; 0 where it has none of its own.
+    fn memory_bytes(&self) -> u64 {
+        0
     }
 }
 

@@ -8,9 +8,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::bisect::Bisection;
 use super::versions::Trial;
-use super::{Advanced, Alarms, Answer, Description, Factory, Failure, Given, Instance, Outcome, StartError};
+use super::{Advanced, Alarms, Answer, Description, Factory, Failure, Given, Identity, Instance, Outcome, StartError};
+use crate::metrics::steps::{Memory, StepMetrics, StepTally};
 use crate::record::{Batch, Record, Reject, Timestamp};
 use crate::state::{Home, TableSpec, Tables};
 use crate::store::{self, StateChange};
@@ -72,6 +75,10 @@ pub struct Step {
     alarms: Alarms,
     /// Where it may be replaced.
     trial: Option<Trial>,
+    /// Where it is counted, and the memory of its instance.
+    counted: Option<Memory>,
+    /// What it runs, where that is a plugin.
+    identity: Option<Identity>,
 }
 
 impl Step {
@@ -91,7 +98,8 @@ impl Step {
         let Started { factory, instance, description, retries } = started;
         let tables = home.tables(&name, description.tables.as_deref().unwrap_or_default());
         let alarms = Alarms::default();
-        Step { name, factory, instance: Some(instance), description, retries, tables, alarms, trial: None }
+        let (instance, trial, counted, identity) = (Some(instance), None, None, None);
+        Step { name, factory, instance, description, retries, tables, alarms, trial, counted, identity }
     }
 
     /// Goes on with another instance, of another version perhaps. What it remembers stays. `false`: the other describes other
@@ -105,9 +113,39 @@ impl Step {
         is_alike
     }
 
-    /// Says which version it runs, whose failures are told of from now on.
-    pub fn set_trial(&mut self, trial: Trial) {
+    /// Has it counted there from now on.
+    pub fn count_in(&mut self, metrics: Arc<StepMetrics>) {
+        self.counted = Some(Memory::of(metrics));
+    }
+
+    /// Counts what a committed chunk brought about.
+    pub fn add(&self, tally: &StepTally) {
+        self.counted.iter().for_each(|counted| counted.step().add(tally));
+    }
+
+    /// Counts a call, when it is done.
+    fn called(&mut self, took: Duration, failure: Option<&Failure>) {
+        let Some(counted) = &mut self.counted else { return };
+        counted.set(self.instance.as_ref().map_or(0, |instance| instance.memory_bytes()));
+        let step = counted.step();
+        step.calls.observe(took);
+        match failure {
+            None => {}
+            Some(Failure::Trap(_)) => step.traps.add(1),
+            Some(Failure::Time { .. }) => step.timeouts.add(1),
+            Some(_) => step.other_failures.add(1),
+        }
+    }
+
+    /// Says which version it runs, whose failures are told of from now on, and of what plugin.
+    pub fn set_trial(&mut self, trial: Trial, identity: Identity) {
         self.trial = Some(trial);
+        self.identity = Some(identity);
+    }
+
+    /// The plugin that it runs, where that is known.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
     }
 
     /// Whether another version is to run, as this one failed.
@@ -133,6 +171,11 @@ impl Step {
     /// When it wants to be called though no record comes.
     pub fn alarms(&self) -> Alarms {
         self.alarms
+    }
+
+    /// The bytes of its instance's memory.
+    pub fn memory_bytes(&self) -> u64 {
+        self.instance.as_ref().map_or(0, |instance| instance.memory_bytes())
     }
 
     /// What was written to its tables since the last time, for the commit of what was run since.
@@ -301,12 +344,16 @@ impl Step {
     async fn call(&mut self, given: Given<'_>) -> Result<Result<Outcome, Failure>, Error> {
         let was_due = self.is_due(given.watermarks.first().copied());
         let mut instance = self.instance().await?;
+        let begun = Instant::now();
         let mut result = instance.process(given, &mut self.tables).await;
+        let took = begun.elapsed();
         if result.as_ref().is_ok_and(|outcome| outcome.postponed as usize == given.batch.len() && !was_due) {
             let idle = format!("it postponed all {} records, and nothing was due before them", given.batch.len());
             result = Err(Failure::Answer(idle));
         }
-        self.done(result.is_ok().then_some(instance))?;
+        let done = self.done(result.is_ok().then_some(instance));
+        self.called(took, result.as_ref().err());
+        done?;
         match &result {
             Ok(outcome) => self.alarms = outcome.alarms,
             Err(failure) if self.is_superseded(failure) => return Err(Error::Superseded),

@@ -3,13 +3,15 @@
 //!
 //! Knows plugins by their factories alone, and tasks not at all: they look here between two batches.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Factory, StartError};
-use crate::config::StepLimits;
+use super::step::Started;
+use super::{Factory, Identity, StartError};
+use crate::config::{self, Grants, StepLimits};
 use crate::record::Partition;
 
 /// The pauses that are remembered, the latest of all.
@@ -34,6 +36,8 @@ pub struct StepVersion {
     pub hash: String,
     /// Its configuration.
     pub config: serde_json::Value,
+    /// What it may reach.
+    pub grants: Grants,
     /// Its bounds.
     pub limits: StepLimits,
     /// Starts its instances.
@@ -43,8 +47,20 @@ pub struct StepVersion {
 impl PartialEq for StepVersion {
     /// Whether both do the same.
     fn eq(&self, other: &Self) -> bool {
-        let of = |step: &Self| (step.step.clone(), step.plugin.clone(), step.hash.clone(), step.limits.clone());
-        of(self) == of(other) && self.config == other.config
+        (&self.step, &self.plugin, &self.hash, &self.grants, &self.limits, &self.config)
+            == (&other.step, &other.plugin, &other.hash, &other.grants, &other.limits, &other.config)
+    }
+}
+
+impl StepVersion {
+    /// What it runs.
+    pub fn identity(&self) -> Identity {
+        Identity { plugin: self.plugin.clone(), hash: self.hash.as_str().into() }
+    }
+
+    /// Starts an instance for a partition.
+    pub async fn start(&self, partition: Partition) -> Result<Started, StartError> {
+        Started::by(self.factories.of(partition)?, self.limits.retries).await
     }
 }
 
@@ -65,9 +81,9 @@ pub struct Probation {
     pub rejects_margin: f64,
 }
 
-impl Default for Probation {
-    fn default() -> Self {
-        Probation { records: 1_000, rejects_margin: 0.05 }
+impl From<config::Probation> for Probation {
+    fn from(of: config::Probation) -> Self {
+        Probation { records: of.records, rejects_margin: f64::from(of.rejects_percent) / 100.0 }
     }
 }
 
@@ -88,7 +104,7 @@ struct Past {
     /// What failed last, and why.
     failed: Option<(Vec<StepVersion>, String)>,
     counts: Swaps,
-    pauses: Vec<Duration>,
+    pauses: VecDeque<Duration>,
 }
 
 /// The version that a step runs, as the step knows it.
@@ -132,17 +148,17 @@ impl Counts {
 
 impl Versions {
     /// The first version of a pipeline's steps. It is relied on: there is none to go back to.
-    pub fn new(pipeline: Arc<str>, steps: Vec<StepVersion>, probation: Probation) -> Arc<Self> {
+    pub fn new(pipeline: Arc<str>, steps: Vec<StepVersion>) -> Arc<Self> {
         let (current, _) = watch::channel(Arc::new(Version { number: 1, steps }));
         let past = Past {
-            probation,
+            probation: Probation { records: 0, rejects_margin: 0.0 },
             before: None,
             is_on_probation: false,
             now: Counts::default(),
             earlier: Counts::default(),
             failed: None,
             counts: Swaps::default(),
-            pauses: Vec::new(),
+            pauses: VecDeque::new(),
         };
         Arc::new(Versions { pipeline, current, past: Mutex::new(past) })
     }
@@ -234,6 +250,15 @@ impl Versions {
         true
     }
 
+    /// What a step runs, ran before, or was to run: of this hash where there is such a one, or else what it runs now.
+    pub fn find(&self, step: &str, hash: Option<&str>) -> Option<StepVersion> {
+        let (past, current) = (self.past(), self.current());
+        let before = past.before.iter().flat_map(|before| &before.steps);
+        let failed = past.failed.iter().flat_map(|(failed, _)| failed);
+        let known: Vec<_> = current.steps.iter().chain(before).chain(failed).filter(|of| &*of.step == step).collect();
+        known.iter().find(|of| Some(&*of.hash) == hash).or(known.first()).map(|of| (*of).clone())
+    }
+
     /// Why these steps are not to be installed again without being asked for, if so.
     pub fn why_not(&self, steps: &[StepVersion]) -> Option<String> {
         let past = self.past();
@@ -249,14 +274,14 @@ impl Versions {
     pub fn paused(&self, pause: Duration) {
         let mut past = self.past();
         if past.pauses.len() == PAUSES_MAX {
-            past.pauses.remove(0);
+            past.pauses.pop_front();
         }
-        past.pauses.push(pause);
+        past.pauses.push_back(pause);
     }
 
     /// For how long tasks paused to go over to another version: of the latest 10,000 times, ascending.
     pub fn pauses(&self) -> Vec<Duration> {
-        let mut pauses = self.past().pauses.clone();
+        let mut pauses: Vec<_> = self.past().pauses.iter().copied().collect();
         pauses.sort_unstable();
         pauses
     }
@@ -318,11 +343,13 @@ mod tests {
             plugin: "p".into(),
             hash: String::new(),
             config: config.into(),
+            grants: Grants::default(),
             limits: StepLimits {
                 memory_bytes_max: 1 << 20,
                 batch_time_max: Duration::from_secs(1),
                 output_bytes_max: 1 << 20,
                 log_rate_max: 1,
+                wait_time_max: Duration::from_secs(60),
                 retries: 0,
             },
             factories: Arc::new(Unstartable),
@@ -332,7 +359,7 @@ mod tests {
     const TRIAL: Probation = Probation { records: 100, rejects_margin: 0.1 };
 
     fn versions() -> Arc<Versions> {
-        Versions::new("p".into(), steps(1), TRIAL)
+        Versions::new("p".into(), steps(1))
     }
 
     fn runs(versions: &Versions) -> u64 {
@@ -350,6 +377,8 @@ mod tests {
         assert_eq!((runs(&versions), versions.current().number), (1, 3));
         assert_eq!(versions.why_not(&steps(2)).as_deref(), Some("a trap"));
         assert_eq!(versions.why_not(&steps(3)), None);
+        assert_eq!(versions.find("s", Some("other")).unwrap().config, 1, "what runs, where there is no such one");
+        assert!(versions.find("t", None).is_none());
         assert!(!versions.failed(3, "a trap"));
         assert_eq!(versions.swaps(), Swaps { installed: 1, failed: 1, rolled_back: 0 });
     }

@@ -6,7 +6,6 @@
 
 mod failure;
 pub mod message;
-mod tls;
 pub mod topology;
 mod transport;
 
@@ -22,6 +21,7 @@ use tokio::time::timeout;
 pub use failure::{Failure, explain};
 
 use crate::config::rabbitmq::{RabbitmqLogin, RabbitmqServer};
+use crate::metrics::links::LINKS;
 use crate::source::{Disposition, Error};
 use transport::Cut;
 
@@ -87,6 +87,26 @@ impl Broker {
 
     /// Opens a connection.
     pub async fn connect(&self) -> Result<Link, Failure> {
+        let opened = self.open().await;
+        let link = LINKS.of(&self.owner());
+        if opened.is_ok() {
+            link.up()
+        } else {
+            link.down()
+        }
+        opened
+    }
+
+    /// The connection broke while it was used.
+    pub fn lost(&self) {
+        LINKS.of(&self.owner()).down();
+    }
+
+    fn owner(&self) -> String {
+        format!("rabbitmq {}", self.name)
+    }
+
+    async fn open(&self) -> Result<Link, Failure> {
         let uri = self.uri().await?;
         let address = self.address();
         let opened = timeout(CONNECT_TIME_MAX, transport::open(&self.server)).await;
@@ -135,6 +155,12 @@ impl Broker {
             vhost: server.vhost.clone(),
             query,
         })
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        LINKS.forget(&self.owner());
     }
 }
 

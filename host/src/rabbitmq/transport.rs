@@ -26,8 +26,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_stream::wrappers::IntervalStream;
 
-use super::{Failure, address, failure, tls};
+use super::{Failure, address, failure};
 use crate::config::rabbitmq::RabbitmqServer;
+use crate::tls;
 
 /// An open socket.
 pub struct Wire {
@@ -79,8 +80,9 @@ pub async fn open(server: &RabbitmqServer) -> Result<Wire, Failure> {
         return Ok(Wire { socket: Socket::Plain(socket), cut: Arc::default() });
     };
     let settings = settings.clone();
-    let config = tokio::task::spawn_blocking(move || tls::config(&settings)).await;
-    let config = config.map_err(|error| Failure::passing(error.to_string()))??;
+    let config = tokio::task::spawn_blocking(move || tls::client(&settings)).await;
+    let config = config.map_err(|error| Failure::passing(error.to_string()))?;
+    let config = config.map_err(|error| Failure::lasting(error.to_string()))?;
     let name = ServerName::try_from(server.host.clone())
         .map_err(|error| Failure::lasting(format!("{:?} is no name that a certificate has: {error}", server.host)))?;
     let stream = TlsConnector::from(Arc::new(config)).connect(name, socket).await;

@@ -23,7 +23,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::config::LineFormat;
-use crate::record::{Output, Record, Timestamp};
+use crate::record::{Output, Partition, Record, Timestamp};
 
 /// What a line of the record format has beside the record's own bytes, at the least: the room to set aside.
 const FRAME_BYTES: usize = 160;
@@ -75,6 +75,19 @@ fn push_record(out: &mut Vec<u8>, source: &str, record: &Record<'_>, ordinal: u3
     out.extend_from_slice(format!(",\"offset\":{},\"ordinal\":{ordinal}}}", record.offset).as_bytes());
 }
 
+/// Appends a value so that each of its bytes can be read back: a document is embedded only where that loses nothing of it.
+pub(crate) fn push_value_exact(out: &mut Vec<u8>, value: Option<&[u8]>) {
+    let is_bare = |value: &[u8]| matches!((value.first(), value.last()), (Some(b'{' | b'['), Some(b'}' | b']')));
+    let is_line = |value: &[u8]| !value.iter().any(|byte| matches!(byte, b'\n' | b'\r'));
+    match value {
+        Some(value) if is_bare(value) && is_line(value) && is_document(value) => {
+            out.extend_from_slice(b"\"value\":");
+            out.extend_from_slice(value);
+        }
+        value => push_field(out, "value", value),
+    }
+}
+
 /// Whether a value is a JSON object or array. Line breaks in it can only stand between tokens, where they mean nothing.
 fn is_document(value: &[u8]) -> bool {
     let first = value.iter().find(|byte| !byte.is_ascii_whitespace());
@@ -83,6 +96,21 @@ fn is_document(value: &[u8]) -> bool {
     }
     // The parser does not look into strings that it passes over, so their encoding is checked before.
     std::str::from_utf8(value).is_ok_and(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok())
+}
+
+/// Appends a record of a stream as `weir tap` prints it, with a newline (see [`crate::api::tap`]).
+pub(crate) fn push_record_line(out: &mut Vec<u8>, stream: &str, partition: Partition, record: &Record<'_>) {
+    out.extend_from_slice(b"{\"stream\":");
+    push_string(out, stream);
+    out.extend_from_slice(format!(",\"partition\":{partition},\"offset\":{},\"timestamp\":", record.offset).as_bytes());
+    push_timestamp(out, record.timestamp);
+    out.push(b',');
+    push_field(out, "key", record.key);
+    out.push(b',');
+    push_field(out, "value", record.value);
+    out.extend_from_slice(b",\"headers\":");
+    push_headers(out, record);
+    out.extend_from_slice(b"}\n");
 }
 
 /// Appends `"name":"text"`, `"name":null`, or, for bytes that are not UTF-8, `"name_base64":"..."`.
@@ -138,7 +166,8 @@ fn push_header_values(out: &mut Vec<u8>, record: &Record<'_>, name: &str) {
     }
 }
 
-fn push_header_value(out: &mut Vec<u8>, value: Option<&[u8]>) {
+/// Appends the value of a header.
+pub(crate) fn push_header_value(out: &mut Vec<u8>, value: Option<&[u8]>) {
     match value.map(|bytes| std::str::from_utf8(bytes).map_err(|_| bytes)) {
         None => out.extend_from_slice(b"null"),
         Some(Ok(text)) => push_string(out, text),

@@ -14,6 +14,7 @@ use futures_util::future::BoxFuture;
 
 pub use crate::source::{Disposition, Error};
 
+use crate::plugin::Identity;
 use crate::record::{Output, Position, Reject};
 use crate::store::PositionKey;
 use crate::store::committer::Staged;
@@ -39,4 +40,9 @@ pub trait Sink: Send + 'static {
     /// the bytes that are unconfirmed. After an error the sink is dropped, and the task opens a new one and sends again
     /// what was not committed, under the same ids.
     async fn send(&mut self, output: Arc<Output>) -> Result<Confirm, Error>;
+
+    /// The plugin that it runs, where it is one.
+    fn identity(&self) -> Option<Identity> {
+        None
+    }
 }

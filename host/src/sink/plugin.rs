@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use super::{Confirm, Delivery, Disposition, Error, Sink};
 use crate::plugin::bisect::Bisection;
 use crate::plugin::instance::{SinkFactory, SinkInstance};
-use crate::plugin::{Failure, StartError};
+use crate::plugin::{Failure, Identity, StartError};
 use crate::record::{Batch, Output, Reject};
 
 /// Batches that may wait for the instance; the task waits behind them. Its own budget bounds their bytes.
@@ -54,6 +54,7 @@ impl Start for SinkFactory {
 pub struct PluginTask {
     queue: mpsc::Sender<Request>,
     worker: JoinHandle<()>,
+    identity: Option<Identity>,
 }
 
 struct Request {
@@ -67,7 +68,13 @@ impl PluginTask {
         let instance = Some(factory.start().await.map_err(|error| start_error(&error))?);
         let (queue, requests) = mpsc::channel(QUEUE_BATCHES_MAX);
         let worker = Worker { name, factory, instance };
-        Ok(PluginTask { queue, worker: tokio::spawn(worker.run(requests)) })
+        Ok(PluginTask { queue, worker: tokio::spawn(worker.run(requests)), identity: None })
+    }
+
+    /// Says which plugin it is.
+    pub fn with_identity(mut self, identity: Identity) -> PluginTask {
+        self.identity = Some(identity);
+        self
     }
 }
 
@@ -77,6 +84,10 @@ impl Sink for PluginTask {
         let (answer, answered) = oneshot::channel();
         self.queue.send(Request { output, answer }).await.map_err(|_| ended())?;
         Ok(async move { answered.await.unwrap_or_else(|_| Err(ended())) }.boxed())
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        self.identity.clone()
     }
 }
 

@@ -4,6 +4,7 @@
 //! A source that cannot is a [`Listener`]: what it receives enters the intake stream of the same name through an
 //! [`Intake`], and pipelines read that.
 
+pub mod dead_letters;
 pub mod demo;
 pub mod file;
 pub mod intake;
@@ -25,6 +26,7 @@ pub use intake::Intake;
 
 use crate::record::{Batch, Position};
 use crate::stop::Stop;
+use crate::tls;
 
 /// Records read from one place.
 #[derive(Debug, Clone)]
@@ -57,6 +59,12 @@ impl Error {
     /// One that an operator has to act on.
     pub fn stop(message: impl Into<String>) -> Self {
         Error { message: message.into(), disposition: Disposition::Stop }
+    }
+}
+
+impl From<tls::Error> for Error {
+    fn from(error: tls::Error) -> Self {
+        Error::stop(error.to_string())
     }
 }
 

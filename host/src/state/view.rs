@@ -10,6 +10,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
@@ -30,7 +31,7 @@ const EXPORT_VERSION: u64 = 1;
 const IMPORT_BYTES: usize = 4 << 20;
 
 /// A table, as it is kept and shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TableView {
     /// The pipeline.
     pub pipeline: String,
@@ -50,7 +51,7 @@ pub struct TableView {
 }
 
 /// What is wanted of a table.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Wanted {
     /// The entry with this key, written as [`TableView::key`] says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -337,7 +338,9 @@ pub async fn export(
     pipelines: &[String],
     lines: &mpsc::Sender<Result<Bytes, Error>>,
 ) -> Result<(), Error> {
-    let is_wanted = |name: &str| pipelines.is_empty() || pipelines.iter().any(|wanted| wanted == name);
+    // What belongs to no pipeline is of the streams, which stay.
+    let is_wanted =
+        |name: &str| !name.is_empty() && pipelines.is_empty() || pipelines.iter().any(|wanted| wanted == name);
     let mut count = 0;
     let text = |line: &Line| {
         // Text and numbers always can be written.

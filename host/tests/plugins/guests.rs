@@ -54,6 +54,7 @@ pub fn limits() -> StepLimits {
         batch_time_max: Duration::from_secs(30),
         output_bytes_max: 1 << 20,
         log_rate_max: 5,
+        wait_time_max: Duration::from_secs(60),
         retries: 0,
     }
 }

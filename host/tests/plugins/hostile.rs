@@ -1,14 +1,69 @@
 //! A real plugin that breaks every rule: how each deed ends, and that nobody else notices.
+//!
+//! All that hostile plugins do in these tests, and what shows that the host stays up:
+//!
+//! | what | how it ends | test |
+//! |---|---|---|
+//! | never returns from `init` | time | `starting_has_limits_too` |
+//! | never returns from `process` | time; others work meanwhile | `an_endless_loop_ends_and_lets_others_work` |
+//! | its start function loops, or traps | time, trap | `lies::a_start_function_has_limits_too` |
+//! | panics in `init`, in `process` | trap | `starting_has_limits_too`, `what_traps_says_how` |
+//! | exhausts its stack | trap | `what_traps_says_how` |
+//! | allocates without end | memory | `memory_has_a_limit` |
+//! | begins with too much memory | memory | `lies::a_component_that_begins_too_large_does_not_start` |
+//! | answers with gigabytes | output, or the contract | `lies::lists_longer_than_the_memory_are_not_read` |
+//! | answers with more than its limit | output | `too_large_an_answer_is_not_read` |
+//! | many texts over the same bytes | output | `lies::many_texts_over_the_same_bytes_count_each` |
+//! | reads or writes outside of its memory | trap | `lies::an_access_outside_of_memory_traps` |
+//! | pointers to nowhere, values that are none, text that is no UTF-8 | the contract | `lies::values_that_are_no_values_break_the_contract` |
+//! | a million log lines | dropped and counted | `logs::a_flood_is_cut_and_counted` |
+//! | log lines with line breaks and terminal codes | escaped | `logs::a_long_message_is_one_short_line` |
+//! | selects out of range, descending, twice, what it rejects | the contract | `answers_against_the_contract_are_not_taken` |
+//! | rejects out of range, descending, twice | the contract | the same |
+//! | origins out of range, too few, of what it rejects | the contract | the same |
+//! | columns that contradict each other, unknown flags, broken headers | the contract | the same |
+//! | sends records to ports that it does not have | the contract | the same |
+//! | describes too many ports | the contract | `starting_has_limits_too` |
+//! | describes other ports when it is started again | the contract | `a_plugin_that_changes_its_ports_does_not_go_on` |
+//! | refuses with a book | cut | `starting_has_limits_too` |
+//! | traps on one record | that one is a dead letter | `the_record_that_traps_is_found_and_the_others_go_on` |
+//! | traps on every record | each is a dead letter | `a_plugin_that_traps_on_all_records_rejects_each` |
+//! | traps now and then | nothing is lost | `a_guest_that_traps_once_costs_no_record` |
+//! | looks for another step's state | finds none | `hostile_state::the_state_of_another_step_is_not_found` |
+//! | writes keys, values, or altogether too much | the contract | `hostile_state::state_has_bounds` |
+//! | names tables that it does not have, hands over no strings | the contract | the same |
+//! | uses state in `init` | the contract | `hostile_state::what_it_describes_is_judged` |
+//! | describes too many tables, twice the same, with bad names | the contract | the same |
+//! | asks to be called for ever as time passes | the contract | `hostile_state::time_passes_in_spite_of_it` |
+//! | traps as time passes | trap, told | the same |
+//! | fires what has not come | the contract | the same |
+//! | postpones everything, or more | the contract; each is a dead letter | the same |
+//! | a million handles | trap | `wasi::handles_are_bounded` |
+//! | sleeps, or waits, for ever | time | `wasi::a_program_that_sleeps_or_prints_for_ever_is_ended` |
+//! | prints for ever | time | the same |
+//! | exits | trap | `wasi::a_program_that_exits_ends_its_instance_alone` |
+//! | opens files, sockets; reads arguments, environment | errors; nothing there | `wasi::files_are_errors_of_the_guest`, `wasi::a_socket_is_an_error_of_the_guest` |
+//! | wants to differ by clock or chance | the same each time | `wasi::the_same_batch_is_seen_the_same_again_and_another_is_not` |
+//! | asks for exabytes of randomness | trap | `wasi::too_many_random_bytes_are_not_made` |
+//! | has no world, two, of another version, another type | refused | `load` |
+//! | imports what there is not, or what it is not granted | refused by name | `load::an_import_that_is_not_granted_is_named` |
+//! | is a core module, garbage, cut short, changed | refused | `load::what_is_no_component_is_refused`, `malformed` |
+//! | is of 100 MB | refused, or runs | `hostile_files::a_hundred_megabytes_are_no_trouble` |
+//! | has too many memories, tables, instances | refused, named | `hostile_files::too_many_parts_are_refused` |
+//! | chokes the compiler | refused; the compiler ends | `load::what_the_compiler_chokes_on_ends_the_compiler_alone` |
+//! | starts a thousand times | bounded memory | `many_instances_come_and_go_in_bounded_memory` |
+//!
+//! `hostile_neighbours` runs many of them beside a good one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir::config::StepLimits;
 use weir::plugin::instance::TransformFactory;
 use weir::plugin::step::Step;
-use weir::plugin::{Answer, Factory, Failure, Given, StartError};
+use weir::plugin::{Answer, Description, Factory, Failure, Given, Instance, StartError};
 use weir::record::Partition;
 use weir::state::Home;
 use weir::store::memory::MemoryStore;
@@ -77,7 +132,7 @@ async fn an_endless_loop_ends_and_lets_others_work() {
         }
     });
     let (mut instance, _) = hostile(json!({"do": "loop"})).await.start_transform().await.unwrap();
-    let begun = (Instant::now(), others.load(Ordering::Relaxed));
+    let begun = (std::time::Instant::now(), others.load(Ordering::Relaxed));
     let result = instance.run(&batch(&RECORDS)).await;
     let turns = others.load(Ordering::Relaxed) - begun.1;
     other.abort();
@@ -123,6 +178,16 @@ async fn answers_against_the_contract_are_not_taken() {
         ("short-origin", "origin names 1 records, but meta has 6 numbers: expected 2 each"),
         ("short-meta", "origin names 3 records, but meta has 1 numbers: expected 2 each"),
         ("unknown-port", "a record leaves by port 1, but the highest described is 0"),
+        ("select-double", "select[1] is record 0, but records must ascend: expected 1 or more"),
+        ("reject-double", "rejects[1] is record 0, but records must ascend: expected 1 or more"),
+        ("reject-descending", "rejects[1] is record 0, but records must ascend: expected 2 or more"),
+        ("reject-out-of-range", "rejects[0] is record 3, but the batch has 3 records"),
+        ("origin-out-of-range", "origin[2] is record 3, but the batch has 3 records"),
+        ("origin-rejected", "origin[0] is record 0, which is rejected"),
+        ("unknown-flags", "replaced: record 0"),
+        ("bytes-of-null", "replaced: record 0"),
+        ("broken-headers", "replaced: record 0"),
+        ("header-not-text", "replaced: record 0"),
     ];
     for (deed, expected) in broken {
         match failure(json!({"do": deed})).await {
@@ -164,7 +229,8 @@ async fn starting_has_limits_too() {
     let error = start_error(json!({"do": "many-ports", "ports": 256})).await;
     assert_eq!(
         error.to_string(),
-        "the plugin's answer breaks the contract: 256 ports are described, at most 255 are allowed"
+        "the plugin's answer breaks the contract: 256 ports are described, at most 255 are allowed; this is a defect of \
+         the plugin: use another version of it, or ask its author"
     );
     match start_error(json!({"do": "refuse-long", "bytes": 100_000})).await {
         StartError::Config { path, message } => assert_eq!((path.as_str(), message.len()), ("do", 4096)),
@@ -201,6 +267,40 @@ async fn the_record_that_traps_is_found_and_the_others_go_on() {
             (1, "the plugin trapped: wasm `unreachable` instruction executed")
         );
     }
+}
+
+#[tokio::test]
+async fn a_plugin_that_traps_on_all_records_rejects_each() {
+    let mut step = step(json!({"do": "panic"})).await;
+    let outcome = step.run(Given { input: 0, batch: &batch(&RECORDS), watermarks: &[] }).await.unwrap();
+    assert_eq!(outcome.answer, Answer::Unchanged);
+    assert_eq!(outcome.rejects.iter().map(|reject| reject.index).collect::<Vec<_>>(), [0, 1, 2]);
+    assert!(
+        outcome.rejects.iter().all(|reject| reject.reason.starts_with("the plugin trapped: ") && !reject.retriable)
+    );
+}
+
+/// Starts another plugin each time.
+struct Changing(Vec<TransformFactory>, AtomicU64);
+
+#[async_trait::async_trait]
+impl Factory for Changing {
+    async fn start(&self) -> Result<(Box<dyn Instance>, Description), StartError> {
+        let turn = self.1.fetch_add(1, Ordering::Relaxed) as usize;
+        self.0[turn % self.0.len()].start().await
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_that_changes_its_ports_does_not_go_on() {
+    let traps = hostile(json!({"do": "panic"})).await;
+    let ports = hostile(json!({"do": "many-ports", "ports": 2})).await;
+    let changing = Arc::new(Changing(vec![traps, ports], AtomicU64::new(0)));
+    let home = Home { store: Arc::new(MemoryStore::default()), pipeline: "test".into(), partition: Partition(0) };
+    let mut step = Step::start("step".into(), changing, 0, &home).await.unwrap();
+    let error = step.run(Given { input: 0, batch: &batch(&RECORDS), watermarks: &[] }).await.unwrap_err().to_string();
+    assert!(error.contains("it describes other ports or tables than when it was started first"), "{error}");
+    assert!(error.contains("use another version of it"), "{error}");
 }
 
 #[tokio::test]

@@ -94,18 +94,21 @@ async fn an_import_that_is_not_granted_is_named() {
         let imports = format!(r#"(import "{name}" (instance (export "f" (func))))"#);
         Text { imports: &imports, ..Text::default() }.component()
     };
-    let refused = problem(wanting("wasi:cli/environment@0.2.0")).await;
-    assert_eq!(refused, Problem::NotGranted { imports: vec!["wasi:cli/environment@0.2.0".into()] });
-    assert!(refused.to_string().contains("build it for wasm32-unknown-unknown"), "{refused}");
+    let refused = problem(wanting("wasi:http/types@0.2.0")).await;
+    assert_eq!(refused, Problem::NotGranted { imports: vec!["wasi:http/types@0.2.0".into()] });
+    assert!(refused.to_string().contains("or for wasm32-unknown-unknown"), "{refused}");
     let refused = problem(wanting("weir:plugin/clock@0.1.0")).await.to_string();
     assert!(refused.contains("this version of Weir does not have it"), "{refused}");
-    assert!(problem(wanting("acme:own/thing")).await.to_string().contains("weir:plugin/log@0.1.0 alone"));
+    assert!(problem(wanting("acme:own/thing")).await.to_string().contains("of weir:plugin@0.1.0 alone"));
 }
 
 #[tokio::test]
 async fn a_plugin_is_used_for_what_it_is() {
     let error = load(sink("")).await.transform(context(), json!({}), limits()).err().unwrap();
-    assert_eq!(error.to_string(), "plugin guest: it is a sink, expected a transform");
+    assert_eq!(
+        error.to_string(),
+        "plugin guest: it is a sink, expected a transform: name it under `sinks`, as the `plugin` of one"
+    );
     let error = load(answering("")).await.sink(context(), json!({}), limits()).err().unwrap();
     assert_eq!(error.problem, Problem::WrongWorld { found: World::Transform, expected: World::Sink });
 }
@@ -119,10 +122,11 @@ async fn inspecting_shows_what_would_be_refused_too() {
     assert!(seen.exports.contains(&"weir:plugin/step@0.1.0".to_owned()));
     assert_eq!(seen.hash, load(good).await.hash());
 
-    let wasi = r#"(import "wasi:io/poll@0.2.0" (instance))"#;
+    let wasi = r#"(import "wasi:io/poll@0.2.0" (instance)) (import "wasi:http/types@0.2.0" (instance))"#;
     let seen = inspect(&engine(), "guest", Text { imports: wasi, ..Text::default() }.component()).await.unwrap();
-    assert_eq!((seen.world, seen.imports), (Some(World::Transform), vec!["wasi:io/poll@0.2.0".to_owned()]));
-    assert!(seen.problem.unwrap().starts_with("it imports wasi:io/poll@0.2.0"));
+    let imports = ["wasi:io/poll@0.2.0", "wasi:http/types@0.2.0"].map(str::to_owned);
+    assert_eq!((seen.world, seen.imports), (Some(World::Transform), imports.to_vec()));
+    assert!(seen.problem.unwrap().starts_with("it imports wasi:http/types@0.2.0, which"));
     assert_eq!(inspect(&engine(), "guest", b"text".to_vec()).await, Err(Problem::NotWasm));
 }
 

@@ -5,10 +5,16 @@ mod guests;
 mod oracle;
 mod text;
 
+mod conformance;
 mod hostile;
+mod hostile_files;
+mod hostile_neighbours;
+mod hostile_state;
+mod http;
 mod lies;
 mod load;
 mod logs;
 mod malformed;
 mod sinks;
 mod stateful;
+mod wasi;

@@ -423,6 +423,7 @@ async fn live(case: Arc<Case>, plugin: Plugin, store: Arc<dyn Store>) {
         committer,
         metrics: Arc::new(PipelineMetrics::default()),
         clock: Arc::new(NoClock),
+        desk: Default::default(),
     };
     task.run(stop).await.unwrap();
     let late = case.expected().values().filter(|value| value.starts_with("late ")).count() as u64;

@@ -13,6 +13,19 @@
     reason = "generated: it moves pointers across the boundary, as the canonical ABI asks"
 )]
 #[rustfmt::skip]
+pub mod capabilities;
+
+#[allow(
+    missing_docs,
+    unsafe_code,
+    unused_qualifications,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "generated: it moves pointers across the boundary, as the canonical ABI asks"
+)]
+#[rustfmt::skip]
 pub mod transform;
 
 #[allow(
@@ -41,5 +54,6 @@ pub mod sink;
 #[rustfmt::skip]
 pub mod stateful_transform;
 
+pub use capabilities::weir::plugin::http;
 pub use stateful_transform::weir::plugin::state;
 pub use transform::weir::plugin::{log, types};

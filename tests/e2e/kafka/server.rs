@@ -1,6 +1,5 @@
 //! A real Kafka for tests: one broker on the loopback interface, of the jars that `cargo xtask services` keeps, ended with the test.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::harness::free_port;
 use crate::services::Facts;
 
 /// How long a broker may take to be ready, on a machine that is busy with other tests.
@@ -37,7 +37,7 @@ impl Kafka {
 
     /// A broker that was never started; its address is known.
     pub fn prepare() -> Kafka {
-        let kafka = Kafka { dir: TempDir::new().unwrap(), ports: free_ports(), guard: None };
+        let kafka = Kafka { dir: TempDir::new().unwrap(), ports: [free_port(), free_port(), free_port()], guard: None };
         make_certificates(&kafka.path("tls"));
         kafka.write_settings();
         kafka.format();
@@ -161,21 +161,6 @@ impl Drop for Kafka {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// Ports below those that the system gives to connections, so that none is taken while the broker is down.
-fn free_ports() -> [u16; 3] {
-    let mut found = BTreeMap::new();
-    let mut random = weir::store::random();
-    while found.len() < 3 {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let port = 15_000 + ((random >> 33) % 17_000) as u16;
-        if let Ok(listener) = std::net::TcpListener::bind(("127.0.0.1", port)) {
-            found.entry(port).or_insert(listener);
-        }
-    }
-    let ports: Vec<u16> = found.keys().copied().collect();
-    [ports[0], ports[1], ports[2]]
 }
 
 /// A certificate authority, and a certificate of it for the loopback interface, as the broker reads them.

@@ -182,6 +182,7 @@ async fn run(world: Arc<World>, clock: Arc<dyn Clock>, mode: Mode) -> bool {
                 committer: committer.clone(),
                 metrics: Arc::new(PipelineMetrics::default()),
                 clock: clock.clone(),
+                desk: Default::default(),
             };
             let stop = stop.clone();
             tokio::spawn(async move { task.run(stop).await })

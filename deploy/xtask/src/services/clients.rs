@@ -10,7 +10,15 @@ use crate::process;
 use crate::say;
 use crate::workspace::Workspace;
 
-const LIBRARIES: [&str; 3] = ["pika==1.4.4", "confluent-kafka==2.16.1", "duckdb==2.0.0"];
+const LIBRARIES: [&str; 6] = [
+    "pika==1.4.4",
+    "confluent-kafka==2.16.1",
+    "duckdb==2.0.0",
+    "prometheus-client==0.26.0",
+    // With the schemas of Kubernetes and of Compose.
+    "kubernetes-validate==1.37.0",
+    "compose-spec==0.2.1",
+];
 
 /// Installs the clients that are missing; Python's lie in an environment of their own in the cache.
 pub fn install(workspace: &Workspace) -> Result<Vec<Fact>> {
@@ -24,7 +32,8 @@ pub fn install(workspace: &Workspace) -> Result<Vec<Fact>> {
     let complete = environment.join("complete");
     if !complete.is_file() {
         say::aside(
-            "Installing pika and confluent-kafka, which send and read in tests, and DuckDB, which checks results.",
+            "Installing pika and confluent-kafka, which send and read in tests, DuckDB and prometheus-client, which check\n\
+             results, and the schemas of Kubernetes and Compose.",
         );
         make_environment(&environment.display().to_string())?;
         let mut pip = Command::new(&python);

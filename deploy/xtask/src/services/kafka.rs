@@ -185,7 +185,7 @@ mod tests {
     fn place(advertised: Option<u16>) -> Place {
         let dir = std::env::temp_dir().join(format!("weir-kafka-{}-{advertised:?}", std::process::id()));
         certificates::make(&dir, USER).unwrap();
-        let ports = Ports::pick(Kafka.ports(), advertised).unwrap();
+        let ports = Ports::pick(Kafka.ports(), advertised, &dir).unwrap();
         Place { name: "kafka".to_owned(), dir, cache: PathBuf::from("/cache"), ports }
     }
 

@@ -345,7 +345,7 @@ impl Place {
             fs::remove_dir_all(&self.dir).context(|| self.dir.display())?;
         }
         fs::create_dir_all(&self.dir).context(|| self.dir.display())?;
-        self.ports = Ports::pick(name.service().ports(), wishes.advertise)?;
+        self.ports = Ports::pick(name.service().ports(), wishes.advertise, &self.dir)?;
         self.ports.write(&self.dir)?;
         name.service().configure(&self)?;
         self.write(COMPLETE, "").map(|()| self)

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::inputs;
-use crate::config::{Loaded, Pipeline, Problem, Sink, Step, StepOwner, listed, nearest};
+use crate::accept::Used;
+use crate::config::{Loaded, Pipeline, Place, Problem, Sink, Step, StepOwner, listed, nearest};
 use crate::plugin::catalog::CatalogError;
 use crate::plugin::load::Problem as LoadProblem;
 use crate::plugin::{Catalog, Description, Engine, LoadError, Plugin, StartError, StepContext, World};
@@ -21,11 +22,26 @@ pub struct Plugins {
     pub problems: Vec<Problem>,
     /// The pipelines that cannot run with them, and why.
     pub broken: BTreeMap<Arc<str>, String>,
+    /// How they are used.
+    pub uses: Vec<UsedPlugin>,
+}
+
+/// One use of a plugin that started.
+#[derive(Debug)]
+pub struct UsedPlugin {
+    /// `PIPELINE/STEP`, or the name of a sink.
+    pub name: String,
+    /// What it is and may.
+    pub used: Used,
+    /// The pipelines that need it.
+    pub pipelines: Vec<Arc<str>>,
+    /// Where the file names it.
+    pub place: Place,
 }
 
 impl Plugins {
     /// Keeps a problem of some pipelines.
-    fn add<'a>(&mut self, problem: Problem, pipelines: impl IntoIterator<Item = &'a Arc<str>>) {
+    pub(super) fn add<'a>(&mut self, problem: Problem, pipelines: impl IntoIterator<Item = &'a Arc<str>>) {
         if !problem.is_warning() {
             for name in pipelines {
                 self.broken.entry(name.clone()).or_insert_with(|| problem.to_string());
@@ -54,7 +70,11 @@ pub async fn plugins(loaded: &Loaded, engine: &Engine) -> Plugins {
     for used in &uses {
         let Some(plugin) = plugins.loaded.get(&used.step.plugin) else { continue };
         match used.start(plugin).await {
-            Ok(description) => described.push((used, description)),
+            Ok(description) => {
+                let used_plugin = used.as_it_is(loaded, plugin);
+                described.push((used, description));
+                plugins.uses.push(used_plugin);
+            }
             Err(failure) => plugins.add(used.problem(loaded, failure), used.pipelines(loaded)),
         }
     }
@@ -159,7 +179,21 @@ impl Use<'_> {
         loaded.config.pipelines.iter().filter(needs).map(|(name, _)| name).collect()
     }
 
+    /// What it is and may.
+    fn as_it_is(&self, loaded: &Loaded, plugin: &Plugin) -> UsedPlugin {
+        UsedPlugin {
+            name: match self.owner {
+                StepOwner::Pipeline(pipeline, _) => format!("{pipeline}/{}", self.step.name),
+                StepOwner::Sink(sink) => sink.to_owned(),
+            },
+            used: Used::of(self.step, plugin.hash(), plugin.imports()),
+            pipelines: self.pipelines(loaded).into_iter().cloned().collect(),
+            place: loaded.origin.plugin(self.owner),
+        }
+    }
+
     async fn start(&self, plugin: &Plugin) -> Result<Description, Failure> {
+        let plugin = plugin.granted(&self.step.grants);
         let (context, config, limits) = (self.context.clone(), self.step.config.clone(), self.step.limits.clone());
         match self.world {
             World::Transform | World::StatefulTransform => {
@@ -189,7 +223,12 @@ impl Use<'_> {
                     .at(&place, "refused")
             }
             Failure::Start(failure @ (StartError::Failed(_) | StartError::Full { .. })) => {
-                Problem::unavailable("plugin-failed", format!("`{plugin}` does not start: {failure}"))
+                // What can be done about it is the help.
+                let told = match failure {
+                    StartError::Failed(failure) => failure.to_string(),
+                    other => other.to_string(),
+                };
+                Problem::unavailable("plugin-failed", format!("`{plugin}` does not start: {told}"))
                     .at(&here, "used here")
                     .help("this is a defect of the plugin, or its `limits` are too low")
             }

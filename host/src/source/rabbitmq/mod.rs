@@ -79,6 +79,7 @@ impl Listener for RabbitmqListener {
             if broker.disposition(&failure) == Disposition::Stop {
                 return Err(broker.error(failure));
             }
+            broker.lost();
             let pause = pauses.next();
             tracing::warn!("source {name}: {failure}; trying again in {pause:.1?}");
             tokio::select! { biased;

@@ -110,6 +110,7 @@ impl RabbitmqReader {
         if self.broker.disposition(&failure) == Disposition::Stop {
             return Err(self.broker.error(failure));
         }
+        self.broker.lost();
         let pause = self.pauses.next();
         tracing::warn!("source {}: {failure}; trying again in {pause:.1?}", self.name);
         tokio::time::sleep(pause).await;

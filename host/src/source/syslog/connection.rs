@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::framing::Framer;
@@ -26,6 +27,8 @@ const BATCH_BYTES_MAX: usize = 128 * 1024;
 const LAST_BYTES_MAX: usize = 4 << 20;
 /// How long more is waited for then: what the system has received is on its way.
 pub const LAST_WAIT: Duration = Duration::from_millis(100);
+/// How long more is taken in all: a peer that never pauses is cut off then, and does not hold up the end.
+const LAST_TIME_MAX: Duration = Duration::from_secs(1);
 /// A peer that has not finished the handshake by then is not going to.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// The idle time after which the system asks whether the peer is still there.
@@ -179,8 +182,8 @@ impl<S: AsyncRead + Unpin> Connection<S> {
 
     /// Takes in what has arrived when there is to be an end.
     async fn take_last(&mut self) -> Result<End, Error> {
-        let mut taken = 0;
-        while taken < LAST_BYTES_MAX {
+        let (mut taken, begun) = (0, Instant::now());
+        while taken < LAST_BYTES_MAX && begun.elapsed() < LAST_TIME_MAX {
             let last = tokio::time::timeout(LAST_WAIT, self.stream.read(&mut self.buffer));
             let Ok(read) = last.await else { break };
             taken += read.as_ref().map_or(0, |n| *n);

@@ -8,7 +8,6 @@
 
 mod connection;
 mod framing;
-mod tls;
 mod udp;
 
 #[cfg(test)]
@@ -29,6 +28,7 @@ use crate::clock::Clock;
 use crate::config::SyslogSource;
 use crate::record::push_header;
 use crate::stop::{Stop, stop_signal};
+use crate::tls;
 
 /// Connections that may wait to be accepted, where the system allows as many.
 const BACKLOG: i32 = 1_024;
@@ -70,7 +70,9 @@ impl SyslogListener {
     ) -> Result<Self, Error> {
         let tls = match &settings.tls {
             None => None,
-            Some(tls) => Some((bind_tcp(tls.address, "tls")?, tls::acceptor(tls)?)),
+            Some(of) => {
+                Some((bind_tcp(of.address, "tls")?, tls::acceptor(&of.certificate, &of.key, of.client_ca.as_deref())?))
+            }
         };
         Ok(SyslogListener {
             name: name.into(),

@@ -213,6 +213,20 @@ async fn what_was_sent_before_the_stop_is_taken_in_but_no_broken_message() {
 }
 
 #[tokio::test]
+async fn a_peer_that_never_pauses_does_not_hold_up_the_stop() {
+    let mut rig = Rig::start(&settings());
+    let mut stream = rig.connect().await;
+    let sender = tokio::spawn(async move {
+        while stream.write_all(b"<1>again\n").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert_eq!(rig.messages(1).await.first().map(String::as_str), Some("<1>again"));
+    tokio::time::timeout(PATIENCE / 3, rig.stop()).await.expect("the listener ends though messages come");
+    tokio::time::timeout(PATIENCE, sender).await.expect("the connection is closed").unwrap();
+}
+
+#[tokio::test]
 async fn more_connections_than_allowed_wait_for_a_slot() {
     let mut rig = Rig::start(&SyslogSource { connections_max: 1, ..settings() });
     let mut first = rig.connect().await;

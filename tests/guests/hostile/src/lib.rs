@@ -42,8 +42,28 @@ enum Deed {
     SelectOutOfRange,
     /// Select the records from the last to the first.
     SelectDescending,
+    /// Select a record twice.
+    SelectDouble,
     /// Select a record that is rejected.
     SelectRejected,
+    /// Reject a record twice.
+    RejectDouble,
+    /// Reject a record before one that comes first.
+    RejectDescending,
+    /// Reject a record that there is not.
+    RejectOutOfRange,
+    /// Make a record of one that there is not.
+    OriginOutOfRange,
+    /// Make a record of one that is rejected.
+    OriginRejected,
+    /// Set flags that mean nothing.
+    UnknownFlags,
+    /// Say that a value is null that has bytes.
+    BytesOfNull,
+    /// Make headers that end before they say.
+    BrokenHeaders,
+    /// Make a header whose name is no text.
+    HeaderNotText,
     /// Make records that lie over each other.
     OverlappingEnds,
     /// Name fewer origins than records.
@@ -121,6 +141,10 @@ fn do_it(deed: Deed, calls: u32, batch: Batch) -> Outcome {
         }
         Deed::SelectOutOfRange => select(vec![records]),
         Deed::SelectDescending => select((0..records).rev().collect()),
+        Deed::SelectDouble => select(vec![0, 0]),
+        Deed::RejectDouble => rejecting(&[0, 0]),
+        Deed::RejectDescending => rejecting(&[1, 0]),
+        Deed::RejectOutOfRange => rejecting(&[records]),
         Deed::SelectRejected => Outcome { rejects: vec![reject(0, 1)], ..select(vec![0]) },
         Deed::HugeReasons { bytes } => {
             Outcome { rejects: (0..records).map(|n| reject(n, bytes)).collect(), ..unchanged() }
@@ -147,11 +171,26 @@ fn lie(deed: Deed, records: u32, mut batch: Batch) -> Outcome {
         Deed::OverlappingEnds => batch.index.iter_mut().step_by(4).skip(1).for_each(|key_end| *key_end = 0),
         Deed::ShortOrigin => origin.truncate(1),
         Deed::ShortMeta => batch.meta.truncate(1),
+        Deed::OriginOutOfRange => origin.iter_mut().for_each(|from| *from += 1),
+        Deed::OriginRejected => return Outcome { rejects: vec![reject(0, 1)], ..replaced(origin, batch) },
+        Deed::UnknownFlags => batch.index.iter_mut().skip(3).step_by(4).for_each(|flags| *flags |= 1 << 31),
+        Deed::BytesOfNull => batch.index.iter_mut().skip(3).step_by(4).for_each(|flags| *flags |= 1 << 1),
+        Deed::BrokenHeaders => return with_headers(&[9, 0, 0, 0, b'x']),
+        Deed::HeaderNotText => return with_headers(&[1, 0, 0, 0, 0xff, 0, 0, 0, 0]),
         Deed::UnknownPort => batch.index.iter_mut().skip(3).step_by(4).for_each(|flags| *flags |= 1 << 8),
         Deed::HugeOutput { bytes } => return huge(origin, bytes),
         _ => return unchanged(),
     }
     replaced(origin, batch)
+}
+
+/// One record that is all headers.
+fn with_headers(headers: &[u8]) -> Outcome {
+    replaced(vec![0], Batch { index: vec![0, 0, headers.len() as u32, 0], meta: vec![0, 0], data: headers.to_vec() })
+}
+
+fn rejecting(places: &[u32]) -> Outcome {
+    Outcome { rejects: places.iter().map(|place| reject(*place, 1)).collect(), ..unchanged() }
 }
 
 fn huge(origin: Vec<u32>, bytes: usize) -> Outcome {

@@ -1,0 +1,248 @@
+//! Settings of endpoints: services outside that a plugin may be granted, and who they are told we are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use super::build::Secrets;
+use super::client::{ClientTls, client_tls, half_identity, secret};
+use super::report::Problem;
+use super::shape;
+use super::view::{Result, View};
+use super::yaml::{Entry, Node, Value};
+use super::{Grants, Secret};
+use crate::endpoint::address;
+
+/// A web service that a plugin may be granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpEndpoint {
+    /// Its name in the pipeline file.
+    pub name: Arc<str>,
+    /// Where every request begins. Ends with a slash, and has no query.
+    pub url: Url,
+    /// What is attached to every request.
+    pub auth: HttpAuth,
+    /// Headers of every request, which are no secrets.
+    pub headers: BTreeMap<Arc<str>, String>,
+    /// What may be asked. Default GET and POST.
+    pub methods: Vec<HttpMethod>,
+    /// Whether it may be at an address that is not public.
+    pub private_addresses: bool,
+    /// Whom to trust and what to show.
+    pub tls: ClientTls,
+    /// How long an answer may take, redirects and all. Default 10 s.
+    pub timeout: Duration,
+    /// Requests at once, of all plugins together. Default 8.
+    pub requests_max: u32,
+    /// Bytes of an answer. Default 1 MiB.
+    pub response_bytes_max: usize,
+}
+
+/// What tells a service who we are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HttpAuth {
+    /// Nothing does.
+    None,
+    /// `Authorization: Bearer` and a secret.
+    Bearer(Secret),
+    /// `Authorization: Basic` of a user and a password.
+    Basic {
+        /// The user.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
+    /// A header of the service's own, with a secret.
+    Header {
+        /// The header's name.
+        name: String,
+        /// Its value.
+        value: Secret,
+    },
+}
+
+/// What a request is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpMethod {
+    /// GET.
+    Get,
+    /// HEAD.
+    Head,
+    /// POST.
+    Post,
+    /// PUT.
+    Put,
+    /// PATCH.
+    Patch,
+    /// DELETE.
+    Delete,
+}
+
+impl HttpMethod {
+    /// Its word, and as it is written in the pipeline file.
+    pub fn word(self) -> &'static str {
+        match self {
+            HttpMethod::Get => "GET",
+            HttpMethod::Head => "HEAD",
+            HttpMethod::Post => "POST",
+            HttpMethod::Put => "PUT",
+            HttpMethod::Patch => "PATCH",
+            HttpMethod::Delete => "DELETE",
+        }
+    }
+
+    fn of(word: &str) -> Option<HttpMethod> {
+        use HttpMethod::{Delete, Get, Head, Patch, Post, Put};
+        [Get, Head, Post, Put, Patch, Delete].into_iter().find(|method| method.word() == word)
+    }
+}
+
+/// Endpoints by name.
+pub(super) type Endpoints = BTreeMap<Arc<str>, Arc<HttpEndpoint>>;
+
+/// An endpoint of a checked file.
+pub(super) fn endpoint(view: View<'_>, name: &Arc<str>, node: &Node, secrets: &Secrets) -> Result<Arc<HttpEndpoint>> {
+    let view = View { node: Some(node), shape: &shape::HTTP_ENDPOINT, ..view };
+    let headers = view.named("headers", |_, node| node.text().map(str::to_owned).ok_or_else(|| view.unread("headers")));
+    let methods = if view.has("methods") { view.texts("methods") } else { vec!["GET", "POST"] };
+    Ok(Arc::new(HttpEndpoint {
+        name: name.clone(),
+        url: url(&view.text("url")?).map_err(|_| view.unread("url"))?,
+        auth: auth(view, secrets)?,
+        headers: headers?,
+        methods: methods.into_iter().filter_map(HttpMethod::of).collect(),
+        private_addresses: view.has("private_addresses"),
+        tls: client_tls(view.group("tls", &shape::CLIENT_TLS))?,
+        timeout: view.duration("timeout")?,
+        requests_max: view.number("requests_max")?,
+        response_bytes_max: view.number("response_bytes_max")?,
+    }))
+}
+
+fn auth(view: View<'_>, secrets: &Secrets) -> Result<HttpAuth> {
+    let Some(node) = view.get("auth") else { return Ok(HttpAuth::None) };
+    let of = |shape| view.of(Some(node), shape);
+    if node.get("bearer").is_some() {
+        return secret(of(&shape::HTTP_BEARER), "bearer", secrets).map(HttpAuth::Bearer);
+    }
+    if node.get("user").is_some() {
+        let view = of(&shape::HTTP_BASIC);
+        return Ok(HttpAuth::Basic { user: view.text("user")?, password: secret(view, "password", secrets)? });
+    }
+    let view = of(&shape::HTTP_HEADER);
+    Ok(HttpAuth::Header { name: view.text("header")?, value: secret(view, "value", secrets)? })
+}
+
+/// What a step is granted.
+pub(super) fn grants(step: &Node, endpoints: &Endpoints) -> Grants {
+    let http = step.get("grants").and_then(|grants| grants.get("http")).map(Node::texts).unwrap_or_default();
+    Grants { http: http.into_iter().filter_map(|(name, _)| endpoints.get(name).cloned()).collect() }
+}
+
+/// Reads where an endpoint is.
+pub fn url(text: &str) -> std::result::Result<Url, String> {
+    let mut url = Url::parse(text).map_err(|error| format!("it is no URL: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("the URL begins with `{}:`", url.scheme()));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("the URL holds a login; that has a key of its own, `auth`".into());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("the URL has a query or a fragment; plugins add what stands behind it".into());
+    }
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    Ok(url)
+}
+
+/// Reads the name of a header that an endpoint may set.
+pub fn header(text: &str) -> std::result::Result<(), String> {
+    reqwest::header::HeaderName::from_bytes(text.as_bytes()).map(drop).map_err(|_| format!("{text:?} names no header"))
+}
+
+/// What the check of the shape does not see: addresses that are not public, keys that are of no use alone, and grants of what
+/// is not there.
+pub fn problems(root: &Node) -> Vec<Problem> {
+    let endpoints = root.get("endpoints").map(Node::entries).unwrap_or_default();
+    let mut problems: Vec<Problem> = endpoints.iter().flat_map(of_endpoint).collect();
+    let known: Vec<&str> = endpoints.iter().map(|entry| entry.key.as_str()).collect();
+    for (name, place) in granted(root).into_iter().filter(|(name, _)| !known.contains(name)) {
+        let help = match known.as_slice() {
+            [] => format!("add `endpoints: {{{name}: {{type: http, url: \"https://...\"}}}}`"),
+            _ => super::suggest::help(name, "endpoints", known.iter().copied()),
+        };
+        let problem = Problem::error("unknown-endpoint", format!("there is no endpoint `{name}`"));
+        problems.push(problem.at(place, "unknown").help(help));
+    }
+    problems
+}
+
+/// Endpoints that nothing is granted: whoever writes one expects that it is used.
+pub fn unused(root: &Node) -> Vec<Problem> {
+    let granted = granted(root);
+    let endpoints = root.get("endpoints").map(Node::entries).unwrap_or_default();
+    let unused = endpoints.iter().filter(|entry| granted.iter().all(|(name, _)| *name != entry.key));
+    let warning = |entry: &Entry| {
+        Problem::warning("unused-endpoint", format!("no step is granted the endpoint `{}`", entry.key))
+            .at(&entry.place, "not used")
+            .help(format!("add `grants: {{http: {}}}` to the step that is to use it", entry.key))
+    };
+    unused.map(warning).collect()
+}
+
+fn of_endpoint(entry: &Entry) -> Vec<Problem> {
+    let node = &entry.value;
+    let mut problems: Vec<Problem> = half_identity(node.entry("tls")).into_iter().collect();
+    let Some((place, url)) = node.get("url").and_then(|text| Some((&text.place, url(text.text()?).ok()?))) else {
+        return problems; // Told by the check of the shape.
+    };
+    let literal = match url.host() {
+        Some(url::Host::Ipv4(address)) => Some(address.into()),
+        Some(url::Host::Ipv6(address)) => Some(address.into()),
+        Some(url::Host::Domain(_)) | None => None,
+    };
+    if let Some(address) = literal.filter(|address| !address::is_public(*address))
+        && node.get("private_addresses").is_none()
+    {
+        let message = format!("the endpoint `{}` is at {address}, which is not a public address", entry.key);
+        problems.push(
+            Problem::error("private-address", message)
+                .at(place, "not public")
+                .help("add `private_addresses: true`, if its plugins may reach your own network there"),
+        );
+    }
+    if let (Some(auth), "http") = (node.entry("auth"), url.scheme()) {
+        problems.push(
+            Problem::warning("secret-in-clear", format!("the endpoint `{}` is told its secret without TLS", entry.key))
+                .at(&auth.place, "goes over the network as it is")
+                .help("write `https://`"),
+        );
+    }
+    problems
+}
+
+/// Every endpoint that a step or sink is granted.
+fn granted(root: &Node) -> Vec<(&str, &super::Place)> {
+    let pipelines = root.get("pipelines").map(Node::entries).unwrap_or_default();
+    let steps = pipelines.iter().filter_map(|entry| entry.value.get("steps")).flat_map(Node::elements);
+    let sinks = root.get("sinks").map(Node::entries).unwrap_or_default().iter().map(|entry| &entry.value);
+    let grants = steps.chain(sinks).filter(|node| matches!(node.value, Value::Map(_)));
+    grants.filter_map(|node| node.get("grants")?.get("http")).flat_map(Node::texts).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_ends_with_a_slash_and_holds_no_login_and_no_query() {
+        assert_eq!(url("https://geo.example.org/v1").unwrap().as_str(), "https://geo.example.org/v1/");
+        for wrong in ["geo.example.org", "ftp://a/", "https://u:p@a/", "https://a/?q=1", "https://a/#f", "https://"] {
+            assert!(url(wrong).is_err(), "{wrong}");
+        }
+    }
+}
