@@ -367,7 +367,9 @@ impl Running {
             all.map(|partition| parts.task(&of, &pipeline, Partition(partition), layout)).collect()
         });
         let (pipeline, metrics) = (name.clone(), self.status.pipelines.of(name));
-        Ok(Some((Supervisor { pipeline, mode: self.mode, metrics, scouts, look_every, make_tasks }, writing)))
+        let (mode, committer) = (self.mode, self.committer.clone());
+        let supervisor = Supervisor { pipeline, mode, metrics, scouts, look_every, committer, make_tasks };
+        Ok(Some((supervisor, writing)))
     }
 
     fn parts(&self) -> Parts {

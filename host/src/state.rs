@@ -4,6 +4,7 @@
 //! when the call succeeds and undone when it fails; what a chunk has written goes into its commit. Until that is durable the
 //! entries stay here, as the store does not have them yet. Knows nothing of plugins and of time.
 
+pub mod kept;
 pub mod view;
 
 use std::collections::{BTreeSet, VecDeque};

@@ -51,7 +51,7 @@ pub use output::{Draft, Output, Port};
 pub use record::{Batch, Headers, Record, Records};
 pub use reject::{ConfigError, Reject, Rejects, Result};
 pub use sink::{Deliveries, Delivery, RecordId, Sink};
-pub use stateful::{Event, Stateful};
+pub use stateful::{Event, Migration, Stateful};
 pub use transform::Transform;
 
 pub use {serde, serde_json};

@@ -60,6 +60,9 @@ pub trait Stateful: Sized + 'static {
     /// What stands under `config` in the pipeline file; [`NoConfig`](crate::NoConfig) when there is nothing to set.
     type Config: FromPipelineFile;
 
+    /// The schema of what it remembers: to be counted up once keys or values of its tables have another form or meaning.
+    const SCHEMA: u32 = 1;
+
     /// Makes an instance, and names what it remembers. Tables cannot be read yet. An error keeps the pipeline from starting,
     /// and the operator reads it.
     fn new(config: Self::Config, context: &Context, state: &mut State) -> Result<Self, ConfigError>;
@@ -79,6 +82,15 @@ pub trait Stateful: Sized + 'static {
         Ok(())
     }
 
+    /// Called before anything else where what is remembered has another schema, `from`: has the tables hold it in the form of
+    /// this version, as by [`Table::rewrite`](crate::state::Table::rewrite). With [`Migration::More`] it is called again, so that no call takes too
+    /// long; all calls together are one commit. An error, which the operator reads, has this version refused, and nothing is changed.
+    /// Once it is done there is no way back to the version before.
+    fn migrate(&mut self, from: u32) -> Result<Migration> {
+        let _ = from;
+        Err("it knows no migration: it has no `fn migrate`".into())
+    }
+
     /// The names of the ports beside the main one: the first is `Port(1)`. At most 255.
     fn ports(&self) -> Vec<&str> {
         Vec::new()
@@ -88,6 +100,16 @@ pub trait Stateful: Sized + 'static {
     fn sets_time(&self) -> bool {
         false
     }
+}
+
+/// How far a migration is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "what is not done has to be gone on with"]
+pub enum Migration {
+    /// There is more to do.
+    More,
+    /// All is done.
+    Done,
 }
 
 /// A record, and how far event time has come with it.
@@ -137,7 +159,19 @@ impl<T: Stateful> Slot<T> {
         let ports = plugin.ports().into_iter().map(str::to_owned).collect();
         let (tables, sets_time) = (state.describe(), plugin.sets_time());
         *self.0.borrow_mut() = Some(Running { plugin, state, buffers: Buffers::default() });
-        Ok(Description { ports, sets_time, tables })
+        Ok(Description { ports, sets_time, tables, schema: T::SCHEMA })
+    }
+
+    /// Migrates a part of what is remembered; whether there is more.
+    ///
+    /// # Panics
+    /// As [`Slot::process`].
+    pub fn migrate(&self, from: u32) -> std::result::Result<bool, String> {
+        let mut slot = self.0.borrow_mut();
+        let Running { plugin, state, .. } = running(&mut slot);
+        let migrated = plugin.migrate(from).map_err(|reject| reject.reason().to_owned())?;
+        state.flush();
+        Ok(migrated == Migration::More)
     }
 
     /// Runs a batch through the instance.
@@ -197,11 +231,7 @@ impl<T: Stateful> Slot<T> {
 
     fn run<'b>(&self, batch: Batch<'b>, work: impl FnOnce(&mut T, &State, &mut Output<'b>)) -> (Done, Alarms) {
         let mut slot = self.0.borrow_mut();
-        #[expect(
-            clippy::expect_used,
-            reason = "the contract rules it out, and a trap is what a host that breaks it gets"
-        )]
-        let Running { plugin, state, buffers } = slot.as_mut().expect("the contract wants init first");
+        let Running { plugin, state, buffers } = running(&mut slot);
         let mut out = Output::new(batch, std::mem::take(buffers));
         work(plugin, state, &mut out);
         let (done, kept) = out.finish();
@@ -211,6 +241,11 @@ impl<T: Stateful> Slot<T> {
             Alarms { event_time: state.next_due(Clock::EventTime), clock_time: state.next_due(Clock::ClockTime) };
         (done, alarms)
     }
+}
+
+#[expect(clippy::expect_used, reason = "the contract rules it out, and a trap is what a host that breaks it gets")]
+fn running<T>(slot: &mut Option<Running<T>>) -> &mut Running<T> {
+    slot.as_mut().expect("the contract wants init first")
 }
 
 /// Lets fire what is due, and what becomes due by that, as far as it is allowed. Returns whether that was all.
@@ -268,6 +303,10 @@ macro_rules! export_stateful {
                     context: types::Context,
                 ) -> ::std::result::Result<stateful_step::Description, types::ConfigError> {
                     SLOT.with(|slot| slot.init(&config, &context))
+                }
+
+                fn migrate(from: u32) -> ::std::result::Result<bool, ::std::string::String> {
+                    SLOT.with(|slot| slot.migrate(from))
                 }
 
                 fn process(

@@ -326,6 +326,21 @@ impl<T: Stateful> StatefulHarness<T> {
         Ok(StatefulHarness { slot: fresh.slot, tables: fresh.tables, ..self })
     }
 
+    /// Goes on with another version, which migrates what the last one left where it has another schema.
+    ///
+    /// # Errors
+    /// Where it refuses its configuration, or what is remembered.
+    pub fn upgrade<U: Stateful>(self, config: impl Serialize) -> Result<StatefulHarness<U>, ConfigError> {
+        let mut fresh = StatefulHarness::<U>::new(config)?;
+        fresh.state = self.state;
+        if U::SCHEMA != T::SCHEMA {
+            while fresh.state.enter(|| fresh.slot.migrate(T::SCHEMA)).map_err(ConfigError::from)? {}
+        }
+        let StatefulHarness { slot, tables, state, .. } = fresh;
+        let StatefulHarness { next_offset, watermark, alarms, late, writes, .. } = self;
+        Ok(StatefulHarness { slot, tables, state, next_offset, watermark, alarms, late, writes })
+    }
+
     /// Runs a batch from the first input.
     pub fn process<R: Into<TestRecord>>(&mut self, records: impl IntoIterator<Item = R>) -> Run {
         self.process_input(0, records)

@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use weir_plugin::serde_json::json;
-use weir_plugin::state::{State, Timer, Timers};
+use weir_plugin::state::{State, Table, Timer, Timers};
 use weir_plugin::testing::{StatefulHarness, TestRecord, test_context};
-use weir_plugin::{ConfigError, Context, Event, NoConfig, Output, Result, Stateful};
+use weir_plugin::{ConfigError, Context, Event, Migration, NoConfig, Output, Result, Stateful};
 
 /// Tells each record the time of the clock as soon as it knows it, and once more 10 ms later.
 struct Clock {
@@ -98,4 +98,72 @@ fn however_many_timers_are_due_they_fire_in_order_and_before_what_comes_after_th
     assert!(run.filtered.is_empty() && run.rejects.is_empty());
     assert_eq!(echo.advance(10_002, 0).len(), 4);
     assert_eq!(echo.alarms(), (Some(10_003), None));
+}
+
+/// Counts records by their value.
+struct Counts {
+    counts: Table<String, u64>,
+}
+
+impl Stateful for Counts {
+    type Config = NoConfig;
+
+    fn new(_: NoConfig, _: &Context, state: &mut State) -> Result<Self, ConfigError> {
+        Ok(Counts { counts: state.table_with_ttl("counts", 1_000)? })
+    }
+
+    fn process(&mut self, event: &Event<'_>, _: &mut Output<'_>) -> Result<()> {
+        let key = event.text()?.to_owned();
+        let count = self.counts.get(&key, event.watermark()).unwrap_or_default() + 1;
+        self.counts.put(&key, &count, event.timestamp());
+        Ok(())
+    }
+}
+
+/// The next version of it, whose counts are text; it drops those of `b`.
+struct Texts {
+    counts: Table<String, String>,
+}
+
+impl Stateful for Texts {
+    type Config = NoConfig;
+
+    const SCHEMA: u32 = 2;
+
+    fn new(_: NoConfig, _: &Context, state: &mut State) -> Result<Self, ConfigError> {
+        Ok(Texts { counts: state.table_with_ttl("counts", 1_000)? })
+    }
+
+    fn migrate(&mut self, from: u32) -> Result<Migration> {
+        assert_eq!(from, 1);
+        self.counts.rewrite(|key, count: u64| (key != "b").then(|| format!("{count} of {key}")))
+    }
+
+    fn process(&mut self, event: &Event<'_>, out: &mut Output<'_>) -> Result<()> {
+        let key = event.text()?.to_owned();
+        out.emit(**event, self.counts.get(&key, event.watermark()).unwrap_or_default());
+        Ok(())
+    }
+}
+
+#[test]
+fn another_version_rewrites_what_is_remembered_and_when_it_was_written_stays() {
+    let mut counts = StatefulHarness::<Counts>::new(json!({})).unwrap();
+    let many: Vec<String> = (0..2_500).map(|n| format!("key {n}")).collect();
+    counts.process(many.iter().map(|key| TestRecord::from(key.as_str()).timestamp(100)));
+    counts.process(["a", "a", "b"].map(|key| TestRecord::from(key).timestamp(500)));
+    let mut texts = counts.upgrade::<Texts>(json!({})).unwrap();
+    assert_eq!(texts.table("counts").len(), 2_501);
+    let told = texts.process(["a", "b", "key 2499"].map(|key| TestRecord::from(key).timestamp(600)));
+    assert_eq!(told.values(), ["2 of a", "", "1 of key 2499"]);
+    let told = texts.process(["a", "key 0"].map(|key| TestRecord::from(key).timestamp(1_200)));
+    assert_eq!(told.values(), ["2 of a", ""], "what was written at 100 is gone");
+}
+
+#[test]
+fn what_no_migration_reads_is_said() {
+    let mut echo = StatefulHarness::<Texts>::new(json!({})).unwrap();
+    echo.process(["a"]);
+    let error = echo.upgrade::<Counts>(json!({})).err().unwrap();
+    assert_eq!(error.message(), "it knows no migration: it has no `fn migrate`");
 }

@@ -226,8 +226,18 @@ fn a_capsule_holds_all_that_reproduces_the_error_and_no_secret() {
         assert!(!bytes.windows(11).any(|part| part == b"open-sesame"), "a secret got out");
     }
     assert_eq!(dlq(&bench, &["capsule", &id]).0, 64, "the folder is there already");
-    // Once the plugin is another one, that is said.
+    // Once the plugin is another one, also after a restart, it is the one that refused the record.
     until_mended(&bench, &mut weir);
+    let plugin_of = |directory: &str| weir::case::Case::read(&bench.path(directory)).unwrap().plugin;
+    let (code, _, said) = dlq(&bench, &["capsule", &id, "--to", "mended"]);
+    assert_eq!((code, &*said, plugin_of("mended")), (0, "", Some(plugin("touchy"))));
+    assert_eq!(weir.terminate(), 0);
+    let mut weir = bench.start(&["weir.yaml"]);
+    weir.until("the start", || bench.run(&["health"]).status.success());
+    let (code, _, said) = dlq(&bench, &["capsule", &id, "--to", "restarted"]);
+    assert_eq!((code, &*said, plugin_of("restarted")), (0, "", Some(plugin("touchy"))));
+    // Where it is not kept any more the present one has to do, and that is said.
+    std::fs::remove_dir_all(bench.path("weir-data/plugin-cache")).unwrap();
     let (code, _, said) = dlq(&bench, &["capsule", &id, "--to", "again"]);
     assert!(code == 0 && said.contains("is not there any more"), "{said}");
     assert_eq!(weir.terminate(), 0);

@@ -135,6 +135,8 @@ fn metrics_say_what_was_sent_to_prometheus_own_parser() {
     for of in ["syslog-parser", "sql"] {
         assert!(step("call_duration_seconds_count", of) >= 2.0 && step("call_duration_seconds_sum", of) > 0.0);
         assert!(step("memory_bytes", of) >= 65_536.0);
+        assert!(step("cpu_seconds_total", of) > 0.0);
+        assert!(step("bytes_in_total", of) > 2_000.0 && step("bytes_out_total", of) > 400.0);
         assert_eq!((step("traps_total", of), step("timeouts_total", of)), (0.0, 0.0));
     }
     assert!(metrics.get("weir_pipeline_commit_duration_seconds_count", &["invalid"]) >= 1.0);

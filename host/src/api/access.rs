@@ -32,6 +32,11 @@ pub(super) enum Needs {
     Role(Role),
 }
 
+/// For names, counts and sizes: nothing of what records hold.
+pub(super) const VIEWER: Needs = Needs::Role(Role::Viewer);
+/// For what records hold, and what changes something.
+pub(super) const OPERATOR: Needs = Needs::Role(Role::Operator);
+
 /// Who asks.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {

@@ -16,10 +16,9 @@ use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::access::Needs;
+use super::access::OPERATOR;
 use super::routes::{Answer, Route};
 use super::{Failure, Shared};
-use crate::config::http::Role;
 use crate::dlq::act::{self, Dropped, Error, Replayed};
 use crate::dlq::capsule::Head;
 use crate::dlq::view::{self, Found, Group, Scan, Select};
@@ -28,8 +27,6 @@ use crate::store::Store;
 
 /// Below which path they are.
 pub const PREFIX: &str = "/api/v1/dlq";
-/// What records hold, and what changes something.
-const OPERATOR: Needs = Needs::Role(Role::Operator);
 /// The lines that wait for a reader.
 const LINES_AHEAD: usize = 256;
 

@@ -9,18 +9,12 @@ use axum::routing::{get, post};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::access::{Caller, Needs};
+use super::access::{Caller, OPERATOR, VIEWER};
 use super::routes::{Answer, Route};
 use super::{Failure, Operator, Shared, Status, StreamStatus, openapi, state, tap};
 use crate::accept::Consent;
 use crate::appliance::reload::Reloaded;
-use crate::config::http::Role;
 use crate::state::view::{TableView, Wanted};
-
-/// Names, counts and sizes: nothing of what records hold.
-const VIEWER: Needs = Needs::Role(Role::Viewer);
-/// What records hold, and what changes something.
-const OPERATOR: Needs = Needs::Role(Role::Operator);
 
 /// The routes that are answered here.
 pub(super) fn routes() -> Vec<Route> {

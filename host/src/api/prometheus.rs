@@ -13,10 +13,9 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::access::Needs;
+use super::access::VIEWER;
 use super::routes::{Answer, Route};
 use super::{ApiState, Failure, Shared, StreamStatus, lag, process, ready};
-use crate::config::http::Role;
 use crate::metrics::histogram::Times;
 use crate::metrics::links::LINKS;
 use crate::metrics::steps::StepMetrics;
@@ -28,7 +27,7 @@ const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 /// The routes that are answered here.
 pub(super) fn routes() -> Vec<Route> {
     let summary = "All that is counted, for Prometheus.";
-    let needs = Needs::Role(Role::Viewer);
+    let needs = VIEWER;
     vec![Route::new(Method::GET, "/metrics", needs, summary, Answer::Text("application/openmetrics-text"), get(show))]
 }
 
@@ -163,6 +162,8 @@ const STEPS: &Counted<StepMetrics> = &[
     ("weir_step_records_out", "Records that went on from it, with the commit", |of| &of.records_out),
     ("weir_step_records_filtered", "Records that it dropped by intent, with the commit", |of| &of.filtered),
     ("weir_step_records_rejected", "Records that it rejected, with the commit", |of| &of.rejected),
+    ("weir_step_bytes_in", "Bytes of the records that it was given, with the commit", |of| &of.bytes_in),
+    ("weir_step_bytes_out", "Bytes of the records that it answered with, with the commit", |of| &of.bytes_out),
     ("weir_step_traps", "Calls that trapped", |of| &of.traps),
     ("weir_step_timeouts", "Calls that took more time than they may", |of| &of.timeouts),
     ("weir_step_failures", "Calls that failed otherwise: memory, size or form of the answer", |of| &of.other_failures),
@@ -187,6 +188,8 @@ fn of_steps(families: &mut Families, state: &ApiState) {
         "Time of a call with a batch, waiting for its turn included",
         times,
     );
+    let used = each(&|of| Sample::Seconds(of.processor_ns.get() as f64 / 1e9));
+    families.add("weir_step_cpu_seconds", "Processor time of the step's calls", used);
     let memory = each(&|of| Sample::Gauge(of.memory_bytes() as f64));
     families.add("weir_step_memory_bytes", "Linear memory of the step's instances", memory);
 }

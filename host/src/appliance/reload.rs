@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::plan::readers;
 use super::units::Unit;
 use super::wires::{self, Wires};
-use super::{DRAIN_TIME_MAX, Error, Running, Status};
+use super::{Error, Running, Status};
 use crate::api::VersionStatus;
 use crate::config::{Config, Limits, Pipeline, Sink, Source, StepTable, StreamKey};
 use crate::plugin::Plugin;
@@ -453,13 +453,11 @@ impl Running {
         let listeners = listeners.iter().cloned().map(Unit::Listener);
         let units: Vec<Unit> = listeners.chain(pipelines.iter().cloned().map(Unit::Pipeline)).collect();
         units.iter().for_each(|unit| self.units.stop(unit));
-        // They are waited for without an end: what is on its way to a commit may not be begun again beside it.
-        let mut late = tokio::time::interval_at(tokio::time::Instant::now() + DRAIN_TIME_MAX, DRAIN_TIME_MAX);
+        // What is on its way to a commit may not be begun again beside it. They see to it that they end.
         while self.units.is_any_running(&units) {
             tokio::select! { biased;
                 () = stop.stopped() => return Ok(false),
                 ended = self.units.ended() => ended.unwrap_or(Ok(()))?,
-                _ = late.tick() => tracing::warn!("the reload waits until all that is on its way is committed"),
             }
         }
         Ok(true)

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::Error;
+use super::{DRAIN_TIME_MAX, Error};
 use crate::kafka::topics::Topics;
 use crate::metrics::PipelineMetrics;
 use crate::pipeline::{self, Task};
@@ -18,6 +18,7 @@ use crate::record::Partition;
 use crate::source::kafka::partitions::Scout;
 use crate::source::{self, Disposition, Mode};
 use crate::stop::{Stop, stop_signal};
+use crate::store::committer::Committer;
 
 /// How often topics and partitions are looked for that were added, unless the pipeline file says otherwise.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -40,6 +41,7 @@ pub(super) struct Supervisor {
     /// Who asks for the topics of each Kafka source that is read.
     pub(super) scouts: Vec<(Arc<str>, Scout)>,
     pub(super) look_every: Duration,
+    pub(super) committer: Committer,
     pub(super) make_tasks: MakeTasks,
 }
 
@@ -115,11 +117,11 @@ impl Supervisor {
         }
         let mut result = Ok(());
         let mut next = None;
-        let mut is_stopping = false;
+        // When tasks are stopped that have not ended by themselves.
         let mut deadline = None;
         let changed = self.changed(layout);
         tokio::pin!(changed);
-        while !tasks.is_empty() || (waits_for_topics && !is_stopping) {
+        while !tasks.is_empty() || (waits_for_topics && deadline.is_none()) {
             tokio::select! { biased;
                 Some(ended) = tasks.join_next() => {
                     let ended = ended.unwrap_or_else(|defect| {
@@ -128,23 +130,28 @@ impl Supervisor {
                     if let Err(error) = ended {
                         result = result.and(Err(Error::Pipeline { pipeline: self.pipeline.clone(), error }));
                         stop_tasks.stop();
-                        is_stopping = true;
                         deadline.get_or_insert_with(super::drain_deadline);
                     }
                 }
-                // The others may wait for what never comes; that one has failed is to be known.
-                () = super::wait_for(deadline), if deadline.is_some() => break,
-                () = stop.stopped(), if !is_stopping => {
-                    stop_tasks.stop();
-                    is_stopping = true;
+                // They may wait for what never comes, as a sink that is down.
+                () = super::wait_for(deadline), if deadline.is_some() => {
+                    tracing::warn!(pipeline = %self.pipeline, "not all that was on its way was committed in {DRAIN_TIME_MAX:?}; it is read again");
+                    tasks.shutdown().await;
+                    break;
                 }
-                layout = &mut changed, if !is_stopping => {
+                () = stop.stopped(), if deadline.is_none() => {
+                    stop_tasks.stop();
+                    deadline = Some(super::drain_deadline());
+                }
+                layout = &mut changed, if deadline.is_none() => {
                     next = Some(layout);
                     stop_tasks.stop();
-                    is_stopping = true;
+                    deadline = Some(super::drain_deadline());
                 }
             }
         }
+        // Whoever begins from the last commit has to find what was handed over before.
+        self.committer.settled().await;
         result.map(|()| next.filter(|_| !stop.is_stopped()))
     }
 

@@ -8,6 +8,7 @@ mod plugins;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use super::say;
 use crate::accept::Consent;
 use crate::config::{self, Config, Loaded, Look, Overrides, Problem, Report};
 use crate::plugin::Engine;
@@ -62,6 +63,18 @@ pub fn look() -> Look {
     let size = rustix::termios::tcgetwinsize(io::stderr()).ok();
     let width = size.map_or(WIDTH_MAX, |size| usize::from(size.ws_col).clamp(WIDTH_MIN, WIDTH_MAX));
     Look { color: io::stderr().is_terminal() && config::color_wanted(), width }
+}
+
+/// Prints what there is to say of a pipeline file, for a command that goes on where nothing is wrong; gives its exit code.
+pub(super) fn tell(report: &Report) -> u8 {
+    let text = report.render(look());
+    if !text.is_empty() {
+        say(text.trim_end());
+    }
+    if report.exit_code() != 0 {
+        say(&report.to_string());
+    }
+    report.exit_code()
 }
 
 /// Checks, and gives what is to be printed.

@@ -24,7 +24,7 @@ pub async fn run(args: LockArgs) -> u8 {
     let overrides = Overrides { data: None, plugins: args.plugins.clone() };
     let loaded = match config::load(&args.path, &overrides) {
         Ok(loaded) => loaded,
-        Err(report) => return failed(&report),
+        Err(report) => return check::tell(&report),
     };
     let cache = loaded.config.plugin_cache();
     let engine = match Engine::new(cache.is_dir().then_some(cache)) {
@@ -37,7 +37,7 @@ pub async fn run(args: LockArgs) -> u8 {
     let found = check::plugins(&loaded, &engine).await;
     let report = Report::new(found.problems);
     if report.exit_code() != 0 {
-        return failed(&report);
+        return check::tell(&report);
     }
     let uses = found.uses.into_iter().map(|of| (of.name, of.used)).collect();
     match write(&args, uses) {
@@ -50,12 +50,6 @@ pub async fn run(args: LockArgs) -> u8 {
             EXIT_UNAVAILABLE
         }
     }
-}
-
-fn failed(report: &Report) -> u8 {
-    say(report.render(check::look()).trim_end());
-    say(&report.to_string());
-    report.exit_code()
 }
 
 /// Writes the file, and says how it differs from the one before.

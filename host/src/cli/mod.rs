@@ -20,6 +20,7 @@ pub mod state;
 pub mod tap;
 pub mod token;
 pub mod top;
+mod watch;
 
 use clap::{Parser, Subcommand};
 

@@ -2,19 +2,15 @@
 //!
 //! What becomes of it is said by `appliance/reload.rs`. Here is only what to read, and when.
 
-use std::collections::BTreeMap;
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Mutex, Notify, OnceCell};
+use tokio::sync::{Mutex, OnceCell};
 
 use super::state::Data;
+use super::watch::{self, Followed, Watch};
 use super::{EXIT_CONFIG, EXIT_UNAVAILABLE, check, say};
 use crate::accept::Consent;
 use crate::api::{Operator, VersionStatus, client};
@@ -25,10 +21,6 @@ use crate::dlq::capsule::Used;
 use crate::plugin::Engine;
 use crate::plugin::compile::Compiler;
 
-/// How often files are looked at where the system does not tell of changes: mounted volumes may not.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// A file that has not changed for so long is taken to be written whole.
-const SETTLED: Duration = Duration::from_millis(200);
 /// Columns of a report in an answer.
 const WIDTH: usize = 100;
 
@@ -177,39 +169,26 @@ impl Reloader {
 
     /// Goes over to plugins that change, and to pipeline files too where that is wanted.
     pub(super) async fn on_change(self: Arc<Self>, with_files: bool) {
-        let changed = Arc::new(Notify::new());
-        let mut seen = self.seen().await;
+        let mut seen = self.see().await;
         // What changed while the appliance started.
         self.go_over(with_files, false, Consent::Needed).await;
-        let mut watcher = None;
+        // Directories may come and go with the configuration, and with their mounts.
+        let mut watch = Watch::flat();
         loop {
-            // Directories may come and go with the configuration, and with their mounts.
-            let places = self.places().await;
-            if watcher.as_ref().is_none_or(|(watched, _)| *watched != places) {
-                watcher = watch(&places, &changed).map(|watcher| (places, watcher));
-            }
-            let _ = tokio::time::timeout(LOOK_EVERY, changed.notified()).await;
-            tokio::time::sleep(SETTLED).await;
-            let mut now = self.seen().await;
-            if now == seen {
-                continue;
-            }
-            loop {
-                tokio::time::sleep(SETTLED).await;
-                let later = self.seen().await;
-                if later == now {
-                    break;
-                }
-                now = later;
-            }
+            let now = watch.changed(&*self, &seen).await;
             if with_files || now.plugins != seen.plugins {
                 self.go_over(with_files, false, Consent::Needed).await;
             }
             seen = now;
         }
     }
+}
 
-    /// The directories to watch, those of plugins and that of the pipeline file.
+#[async_trait]
+impl Followed for Reloader {
+    type Seen = Seen;
+
+    /// Those of plugins and that of the pipeline file.
     async fn places(&self) -> Vec<PathBuf> {
         let parent =
             self.path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
@@ -218,81 +197,40 @@ impl Reloader {
         plugins.into_iter().chain(files.map(Path::to_path_buf)).filter(|place| place.is_dir()).collect()
     }
 
-    async fn seen(&self) -> Seen {
+    async fn see(&self) -> Seen {
         let plugins = self.last.lock().await.config.plugins.clone();
-        let files = if self.path.is_dir() {
-            looks(&self.path, &["yaml", "yml"])
-        } else {
-            look(&self.path).into_iter().collect()
-        };
-        Seen { plugins: plugins.iter().flat_map(|directory| looks(directory, &["wasm"])).collect(), files }
+        let files =
+            if self.path.is_dir() { watch::files_in(&self.path, &["yaml", "yml"]) } else { watch::file(&self.path) };
+        Seen { plugins: plugins.iter().flat_map(|directory| watch::files_in(directory, &["wasm"])).collect(), files }
     }
 }
 
-/// The reloader as the control socket knows it.
-pub(super) struct ByRequest(pub(super) Arc<Reloader>);
-
 #[async_trait]
-impl Operator for ByRequest {
+impl Operator for Arc<Reloader> {
     async fn reload(&self, consent: Consent) -> Reloaded {
         // It goes on where nobody waits for the answer any more.
-        let reloader = self.0.clone();
+        let reloader = self.clone();
         let reloading = tokio::spawn(async move { reloader.go_over(true, true, consent).await });
-        reloading.await.unwrap_or_else(|defect| self.0.control.refuse(&defect.to_string()))
+        reloading.await.unwrap_or_else(|defect| self.control.refuse(&defect.to_string()))
     }
 
     fn versions(&self) -> Vec<VersionStatus> {
-        self.0.control.versions()
+        self.control.versions()
     }
 
     fn roll_back(&self, step: &str) -> Result<String, String> {
-        self.0.control.roll_back(step)
+        self.control.roll_back(step)
     }
 
     async fn used(&self, letter: &Letter) -> Result<Used, String> {
-        let config = self.0.last.lock().await.config.clone();
-        super::dlq::used(&config, &self.0.control, letter)
+        let config = self.last.lock().await.config.clone();
+        super::dlq::used(&config, self.engine.get(), &self.control, letter)
     }
 }
 
-/// Files as they are.
+/// All that is followed, as it is.
 #[derive(PartialEq)]
-struct Seen {
-    plugins: BTreeMap<PathBuf, Looks>,
-    files: BTreeMap<PathBuf, Looks>,
-}
-
-/// By which a file is taken to be the same: length, time of its last change, inode.
-type Looks = (u64, Option<SystemTime>, u64);
-
-fn look(path: &Path) -> Option<(PathBuf, Looks)> {
-    let of = |metadata: Metadata| (metadata.len(), metadata.modified().ok(), metadata.ino());
-    std::fs::metadata(path).ok().map(|metadata| (path.to_path_buf(), of(metadata)))
-}
-
-fn looks(directory: &Path, extensions: &[&str]) -> BTreeMap<PathBuf, Looks> {
-    let Ok(entries) = std::fs::read_dir(directory) else { return BTreeMap::new() };
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let is_meant = |path: &PathBuf| path.extension().is_some_and(|of| extensions.iter().any(|wanted| of == *wanted));
-    paths.filter(is_meant).filter_map(|path| look(&path)).collect()
-}
-
-/// Has the system tell of changes, where it can.
-fn watch(places: &[PathBuf], changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
-    let changed = changed.clone();
-    // To look at a directory is to open it, of which the system tells as well.
-    let is_change =
-        |event: &notify::Result<notify::Event>| event.as_ref().map_or(true, |event| !event.kind.is_access());
-    let tell = move |event| {
-        if is_change(&event) {
-            changed.notify_one();
-        }
-    };
-    let mut watcher = notify::recommended_watcher(tell).ok()?;
-    for place in places {
-        if let Err(error) = watcher.watch(place, RecursiveMode::NonRecursive) {
-            tracing::debug!("{} is looked at every {LOOK_EVERY:?}: {error}", place.display());
-        }
-    }
-    Some(watcher)
+pub(super) struct Seen {
+    plugins: watch::Seen,
+    files: watch::Seen,
 }

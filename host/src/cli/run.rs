@@ -1,6 +1,5 @@
 //! `weir run`: runs a pipeline file until it is told to stop, or to the end of what there is.
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,15 +8,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use super::progress::{self, Screen, Snapshot};
-use super::reload::{ByRequest, Reloader};
+use super::reload::Reloader;
 use super::{EXIT_CONFIG, EXIT_DEFECT, EXIT_STORAGE, EXIT_UNAVAILABLE, check, say};
 use crate::accept::Consent;
 use crate::api::Operator;
 use crate::appliance::{Appliance, Error};
 use crate::config::{self, Loaded, Overrides, Report};
+use crate::plugin::Engine;
 use crate::plugin::compile::Compiler;
 use crate::plugin::sample::Sampler;
-use crate::plugin::{Engine, Plugin};
 use crate::source::Mode;
 use crate::stop::{Stopper, stop_signal};
 use crate::{pipeline, store};
@@ -76,7 +75,7 @@ pub(super) async fn run_sampled(args: RunArgs, sampler: Option<Arc<Sampler>>) ->
         let reloader = Reloader::new(args.path.clone(), args.overrides(), engine, control, ready.loaded);
         tokio::spawn(reloader.clone().on_signal());
         tokio::spawn(reloader.clone().on_change(args.watch));
-        Arc::new(ByRequest(reloader)) as Arc<dyn Operator>
+        Arc::new(reloader) as Arc<dyn Operator>
     });
     let result = tokio::select! {
         result = appliance.run(stop, operator) => result,
@@ -94,12 +93,12 @@ pub(super) async fn run_sampled(args: RunArgs, sampler: Option<Arc<Sampler>>) ->
 
 /// Reads and opens all that is needed. What is wrong is printed; the error is the exit code.
 async fn start(args: &RunArgs, sampler: Option<Arc<Sampler>>) -> Result<(Appliance, Screen, Ready), u8> {
-    let mut ready = load(args, sampler).await?;
+    let ready = load(args, sampler).await?;
     let records_on_terminal = std::io::stdout().is_terminal() && ready.loaded.config.writes_to_stdout();
     let screen = Screen::new(Box::new(std::io::stderr()), is_terminal() && !records_on_terminal && !args.json);
     start_log(args, &screen);
     let mode = if args.once { Mode::Drain } else { Mode::Follow };
-    let (config, plugins) = (ready.loaded.config.clone(), std::mem::take(&mut ready.plugins));
+    let (config, plugins) = (ready.loaded.config.clone(), ready.used.loaded.clone());
     let appliance = Appliance::start(config, plugins, mode).await.map_err(|error| failed(&error))?;
     if let Err(error) = check::keep(&ready.loaded, &ready.used, |_| false) {
         tracing::warn!("what plugins were accepted as is not kept: {error}");
@@ -111,7 +110,6 @@ async fn start(args: &RunArgs, sampler: Option<Arc<Sampler>>) -> Result<(Applian
 struct Ready {
     loaded: Loaded,
     engine: Option<Engine>,
-    plugins: BTreeMap<Arc<str>, Plugin>,
     used: check::Plugins,
 }
 
@@ -127,9 +125,9 @@ impl RunArgs {
 
 /// Reads and checks the pipeline file and loads its plugins. What is wrong is printed; the error is the exit code.
 async fn load(args: &RunArgs, sampler: Option<Arc<Sampler>>) -> Result<Ready, u8> {
-    let loaded = config::load(&args.path, &args.overrides()).map_err(|report| print(&report))?;
+    let loaded = config::load(&args.path, &args.overrides()).map_err(|report| check::tell(&report))?;
     let mut problems = loaded.warnings.clone();
-    let (mut plugins, mut started, mut used) = (BTreeMap::new(), None, check::Plugins::default());
+    let (mut started, mut used) = (None, check::Plugins::default());
     if loaded.config.uses_plugins() {
         let engine =
             Engine::compiling_aside(Compiler::this_program(), Some(loaded.config.plugin_cache())).map_err(|error| {
@@ -143,27 +141,14 @@ async fn load(args: &RunArgs, sampler: Option<Arc<Sampler>>) -> Result<Ready, u8
         let mut found = check::plugins(&loaded, &engine).await;
         check::judge(&loaded, &args.path, &mut found, args.consent());
         problems.append(&mut found.problems);
-        plugins = found.loaded.clone();
         used = found;
         started = Some(engine);
     }
     let report = Report::new(problems);
-    match print(&report) {
-        0 => Ok(Ready { loaded, engine: started, plugins, used }),
+    match check::tell(&report) {
+        0 => Ok(Ready { loaded, engine: started, used }),
         code => Err(code),
     }
-}
-
-/// Prints what there is to say of a pipeline file; returns its exit code.
-fn print(report: &Report) -> u8 {
-    let text = report.render(check::look());
-    if !text.is_empty() {
-        say(text.trim_end());
-    }
-    if report.exit_code() != 0 {
-        say(&report.to_string());
-    }
-    report.exit_code()
 }
 
 fn summarize(args: &RunArgs, at_end: &Snapshot) {

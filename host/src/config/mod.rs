@@ -26,7 +26,7 @@ mod units;
 mod view;
 mod yaml;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -261,10 +261,19 @@ pub struct Pipeline {
 }
 
 impl Config {
+    /// The plugins that its steps and sinks are.
+    pub fn plugins_used(&self) -> BTreeSet<&str> {
+        let steps = self.pipelines.values().flat_map(|pipeline| &pipeline.steps).map(|step| &*step.plugin);
+        let sinks = self.sinks.values().filter_map(|sink| match sink {
+            Sink::Plugin(step) => Some(&*step.plugin),
+            _ => None,
+        });
+        steps.chain(sinks).collect()
+    }
+
     /// Whether any step or sink is a plugin.
     pub fn uses_plugins(&self) -> bool {
-        let in_sinks = self.sinks.values().any(|sink| matches!(sink, Sink::Plugin(_)));
-        in_sinks || self.pipelines.values().any(|pipeline| !pipeline.steps.is_empty())
+        !self.plugins_used().is_empty()
     }
 
     /// Whether records go to standard output.

@@ -10,13 +10,12 @@ use super::signature::Signature;
 use super::{Id, Letter, Request, is_requests, original, settled_table};
 use crate::record::{Batch, Offset, Partition, Record};
 use crate::sink::lines::push_record_line;
+use crate::store::pages::Pages;
 use crate::store::{DEAD_LETTERS, Error, Snapshot, Store};
 
 /// Bytes of the stream that are read at a time.
 const READ_BYTES: usize = 256 << 10;
-/// Entries of a table that are read at a time.
-const PAGE: usize = 256;
-/// The bytes after which no more of them are read.
+/// The bytes of answers after which no more are read.
 const PAGE_BYTES: usize = 4 << 20;
 /// Kinds of errors that are told apart. What comes beyond them is counted with the last.
 const GROUPS_MAX: usize = 10_000;
@@ -275,14 +274,9 @@ impl<'a> Scan<'a> {
 pub(super) async fn replaying(snapshot: &dyn Snapshot) -> Result<BTreeSet<Id>, Error> {
     let mut ids = BTreeSet::new();
     for table in snapshot.tables().await?.iter().filter(|table| is_requests(table)) {
-        let mut after = None::<Bytes>;
-        loop {
-            let page = snapshot.state_scan(table, &[], after.as_deref(), PAGE, PAGE_BYTES).await?;
-            after = page.entries.last().map(|(key, _)| key.clone());
-            ids.extend(page.entries.iter().filter_map(|(key, value)| Some(Request::read(key, value)?.id)));
-            if !page.has_more {
-                break;
-            }
+        let mut pages = Pages::of(snapshot, table);
+        while let Some(page) = pages.next(usize::MAX).await? {
+            ids.extend(page.iter().filter_map(|(key, value)| Some(Request::read(key, value)?.id)));
         }
     }
     Ok(ids)

@@ -18,6 +18,12 @@ pub struct StepMetrics {
     pub filtered: Counter,
     /// Records that it rejected.
     pub rejected: Counter,
+    /// The bytes of the records that it was given.
+    pub bytes_in: Counter,
+    /// The bytes of the records that it answered with.
+    pub bytes_out: Counter,
+    /// The processor time of its calls, in nanoseconds.
+    pub processor_ns: Counter,
     /// How long each call with a batch took, waiting for its turn on the processor included.
     pub calls: Histogram,
     /// Calls that trapped.
@@ -40,6 +46,10 @@ pub struct StepTally {
     pub filtered: u64,
     /// Records that it rejected.
     pub rejected: u64,
+    /// The bytes of the records that it was given.
+    pub bytes_in: u64,
+    /// The bytes of the records that it answered with.
+    pub bytes_out: u64,
 }
 
 /// The memory of one instance, as a part of its step's. Given back when this is dropped.
@@ -61,6 +71,8 @@ impl StepMetrics {
         self.records_out.add(tally.records_out);
         self.filtered.add(tally.filtered);
         self.rejected.add(tally.rejected);
+        self.bytes_in.add(tally.bytes_in);
+        self.bytes_out.add(tally.bytes_out);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::plugin::step::{Error, Step};
 use crate::plugin::versions::Versions;
 use crate::plugin::{Advanced, Answer, Given, Identity, Outcome, StartError};
 use crate::record::{Batch, Offset, Output, Port, Record, Reject, Timestamp};
-use crate::state::{Home, view};
+use crate::state::{Home, kept};
 use crate::store::StateChange;
 
 /// The number of a route: a set of destinations. Route 0 is where the last step's main port leads.
@@ -201,11 +201,11 @@ impl Chain {
 
     /// What is to be kept of the tables of its steps, for those who look at them.
     pub fn describe(&self, home: &Home) -> Vec<StateChange> {
-        let tables = |step: &Step| step.description().tables.clone().unwrap_or_default();
-        self.steps
-            .iter()
-            .flat_map(|step| view::described(home, step.name(), &tables(step)).collect::<Vec<_>>())
-            .collect()
+        let kept = |step: &Step| {
+            let of = step.description();
+            kept::described(home, step.name(), of.schema, of.tables.as_deref().unwrap_or_default())
+        };
+        self.steps.iter().flat_map(kept).collect()
     }
 
     /// When a step wants to be called by the clock.
@@ -305,6 +305,7 @@ impl Chain {
         for ((step, ports), tally) in all.take(steps.end).skip(steps.start) {
             let mut filtered = 0;
             tally.records_in += flow.records.len() as u64;
+            tally.bytes_in += flow.records.bytes() as u64;
             if !flow.records.is_empty() {
                 let watermarks = if step.is_stateful() { flow.watermarks(origins) } else { Vec::new() };
                 let given = Given { input: *input, batch: &flow.records, watermarks: &watermarks };
@@ -324,6 +325,7 @@ impl Chain {
                 flow.append(&step.advance(now.watermark, now.clock).await?, origins);
             }
             let made = flow.records.len() as u64;
+            tally.bytes_out += flow.records.bytes() as u64;
             let nowhere = flow.split_off(ports, exits);
             filtered += nowhere;
             tally.records_out += made - nowhere;

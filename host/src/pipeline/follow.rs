@@ -11,7 +11,7 @@ use crate::plugin::StartError;
 use crate::plugin::step::{Error, Started, Step};
 use crate::plugin::versions::{Trial, Version, Versions};
 use crate::record::Partition;
-use crate::state::{Home, view};
+use crate::state::{Home, kept};
 
 /// The pause before instances are started again that did not start.
 const START_AGAIN_PAUSE: Duration = Duration::from_secs(1);
@@ -41,20 +41,27 @@ impl Follow {
         let changes = versions.watch();
         let running = versions.current();
         let trial = Trial { versions: versions.clone(), number: running.number };
-        let kept = view::kept(home).await?;
+        let known = kept::kept(home).await?;
         let mut steps = Vec::new();
         for wanted in &running.steps {
             let started = wanted.start(home.partition).await;
-            let started = started.and_then(|started| match view::mismatch(&wanted.step, started.tables(), &kept) {
-                None => Ok(started),
-                Some(message) => Err(StartError::Config { path: String::new(), message }),
+            // Where it has another schema it is asked to migrate, and says itself what it can read.
+            let from = |started: &Started| known.schema(&wanted.step).filter(|schema| *schema != started.schema());
+            let started = started.and_then(|started| match kept::mismatch(&wanted.step, started.tables(), &known) {
+                Some(message) if from(&started).is_none() => Err(StartError::Config { path: String::new(), message }),
+                _ => Ok(started),
             });
             let started = started.map_err(|error| match trial.failed(&wanted.step, &error) {
                 true => Error::Superseded,
                 false => Error::Start(error),
-            });
-            let mut step = Step::of(wanted.step.clone(), started?, home);
+            })?;
+            let from = from(&started);
+            let mut step = Step::of(wanted.step.clone(), started, home);
             step.set_trial(trial.clone(), wanted.identity());
+            if let Some(from) = from {
+                step.migrate(from).await?;
+                versions.no_way_back(running.number, &wanted.step);
+            }
             steps.push(step);
         }
         let (versions, partition, pause) = (versions.clone(), home.partition, Duration::ZERO);

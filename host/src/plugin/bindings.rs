@@ -159,6 +159,7 @@ pub(super) struct StatefulDescriptionOut {
     #[component(name = "sets-time")]
     pub(super) sets_time: bool,
     pub(super) tables: Vec<TableOut>,
+    pub(super) schema: u32,
 }
 
 /// `alarms`.
@@ -332,3 +333,7 @@ pub(super) type StatefulProcessOut = (StatefulOutcomeOut,);
 pub(super) type AdvanceIn = (Option<i64>, i64);
 /// Result of `advance`.
 pub(super) type AdvanceOut = (AdvancedOut,);
+/// Parameters of `migrate`.
+pub(super) type MigrateIn = (u32,);
+/// Result of `migrate`.
+pub(super) type MigrateOut = (Result<bool, String>,);

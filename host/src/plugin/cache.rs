@@ -1,4 +1,5 @@
-//! Compiled plugins on disk, so that a restart does not compile them again.
+//! Compiled plugins on disk, so that a restart does not compile them again, and the components that they were made of, so that
+//! the very one that refused a record can be looked at once another has taken its place.
 //!
 //! What lies here is native code that the process will run, so nothing is trusted for being there: the directory and the
 //! file must be ours alone, and the content must be what was written under this key. Anything else is passed over and
@@ -6,6 +7,7 @@
 //! would add nothing. Code is mapped from its file and not read, so that only what runs takes memory. Knows nothing of
 //! what a component does.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -21,6 +23,8 @@ const FILES_MAX: usize = 64;
 const FILE_BYTES_MAX: u64 = 1 << 30;
 const MAGIC: &[u8; 16] = b"weir cwasm v2\0\0\n";
 const SUFFIX: &str = "cwasm";
+/// Of components.
+const COMPONENT_SUFFIX: &str = "wasm";
 const TRAILER_BYTES: usize = MAGIC.len() + 2 * blake3::OUT_LEN;
 
 /// A directory of compiled plugins. Also knows the settings of the compiler, which are part of every key.
@@ -72,12 +76,44 @@ impl Cache {
 
     /// Keeps a compiled plugin. `fill` writes its machine code, in pieces: it is never held as a whole.
     pub(super) fn write(&self, key: Key, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+        self.put(&self.path(key), |temporary| write_new(temporary, key, fill))
+    }
+
+    /// Keeps a component, where it is not there yet.
+    pub(super) fn keep_component(&self, content: &Hash, wasm: &[u8]) -> io::Result<()> {
+        let path = self.component_path(content.to_hex().as_str());
+        if path.exists() {
+            return Ok(());
+        }
+        self.put(&path, |temporary| {
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?.write_all(wasm)
+        })
+    }
+
+    /// The component with this hash, in hexadecimal, where it was kept and is what it was.
+    pub(super) fn component(&self, hash: &str) -> io::Result<Option<Vec<u8>>> {
+        // It becomes the name of a file.
+        let Ok(content) = Hash::from_hex(hash) else { return Ok(None) };
+        let mut file = match self.open(&self.component_path(content.to_hex().as_str())) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        let mut wasm = Vec::new();
+        file.read_to_end(&mut wasm)?;
+        Ok((blake3::hash(&wasm) == content).then_some(wasm))
+    }
+
+    fn component_path(&self, hash: &str) -> PathBuf {
+        self.directory.join(hash).with_extension(COMPONENT_SUFFIX)
+    }
+
+    /// Puts a file into the directory, whole, once there is room for it.
+    fn put(&self, path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
         check_owner(&fs::metadata(&self.directory)?)?;
-        self.make_room()?;
-        let path = self.path(key);
+        self.make_room(path.extension())?;
         let temporary = self.directory.join(temporary_name());
-        let written = write_new(&temporary, key, fill).and_then(|()| fs::rename(&temporary, &path));
+        let written = write(&temporary).and_then(|()| fs::rename(&temporary, path));
         if written.is_err() {
             let _ = fs::remove_file(&temporary); // It may never have come to be; the first error is the one that counts.
         }
@@ -101,12 +137,12 @@ impl Cache {
         Ok(file)
     }
 
-    /// Removes the oldest files until one more fits.
-    fn make_room(&self) -> io::Result<()> {
+    /// Removes the oldest files of a kind until one more fits.
+    fn make_room(&self, suffix: Option<&OsStr>) -> io::Result<()> {
         let mut files: Vec<(SystemTime, PathBuf)> = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|suffix| suffix == SUFFIX || suffix == "new") {
+            if path.extension() == suffix || path.extension().is_some_and(|suffix| suffix == "new") {
                 files.push((fs::symlink_metadata(&path)?.modified()?, path));
             }
         }
@@ -199,6 +235,20 @@ mod tests {
         assert_eq!(cache.read(key).unwrap().as_deref(), Some(b"code".as_slice()));
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
         assert_eq!((mode(&cache.directory), mode(&cache.path(key))), (0o700, 0o600));
+    }
+
+    #[test]
+    fn a_component_is_found_by_its_hash_as_long_as_it_is_what_it_was() {
+        let (_directory, cache, _) = cache();
+        let hash = blake3::hash(b"component");
+        let find = || cache.component(hash.to_hex().as_str()).unwrap();
+        assert_eq!(find(), None);
+        cache.keep_component(&hash, b"component").unwrap();
+        cache.keep_component(&hash, b"component").unwrap();
+        assert_eq!(find().as_deref(), Some(b"component".as_slice()));
+        fs::write(cache.component_path(hash.to_hex().as_str()), "other").unwrap();
+        assert_eq!(find(), None);
+        assert_eq!(cache.component("../compiled/x").unwrap(), None);
     }
 
     #[test]

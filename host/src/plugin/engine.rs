@@ -155,8 +155,21 @@ impl Engine {
         Ok(Plugin::new(name, self.clone(), compiled))
     }
 
+    /// The component with this hash, in hexadecimal, where it was loaded from a file and is still kept.
+    pub fn component_with(&self, hash: &str) -> Option<Vec<u8>> {
+        let cache = self.0.cache.as_ref()?;
+        let told = |error: &io::Error| tracing::warn!(hash, "a component that was kept cannot be read: {error}");
+        cache.component(hash).inspect_err(told).ok()?
+    }
+
     async fn prepare(&self, name: &str, code: Code, hash: Hash) -> Result<Compiled, Problem> {
         let size = code.wasm.len();
+        // Those that the program carries are there anyway.
+        if let (Some(cache), None) = (&self.0.cache, &code.machine_code)
+            && let Err(error) = cache.keep_component(&hash, &code.wasm)
+        {
+            tracing::warn!(plugin = name, "the component cannot be kept for who looks into its dead letters: {error}");
+        }
         let (component, is_precompiled) = self.component(name, code, hash).await?;
         let mut compiled = self.check(component, hash, size)?;
         compiled.is_precompiled = is_precompiled;

@@ -5,18 +5,22 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Lift, Lower, TypedFunc};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 
-use super::bindings::{AdvanceIn, AdvanceOut, DescriptionOut, StatefulDescriptionOut, StatefulInitOut};
+use super::bindings::{
+    AdvanceIn, AdvanceOut, DescriptionOut, MigrateIn, MigrateOut, StatefulDescriptionOut, StatefulInitOut,
+};
 use super::bindings::{BatchIn, ConfigError, Context, DeliveryInitOut, InitIn, ProcessIn, ProcessOut, StepInitOut};
 use super::bindings::{StatefulProcessIn, StatefulProcessOut};
 use super::bindings::{WriteIn, WriteOut};
 use super::engine::{Engine, INSTANCES_MAX};
 use super::limits::{Log, State, cut, on_tick, one_line};
 use super::load::{Compiled, World};
+use super::turn::Turns;
 use super::validate;
 use super::wasi::{Ended, Moment, Wasi};
 use super::{Advanced, Description, Factory, Failure, Given, Instance, Outcome, StartError};
@@ -51,6 +55,7 @@ pub(super) struct Setup {
     limits: StepLimits,
     clients: Arc<[Arc<Client>]>,
     log: Log,
+    turns: Arc<Turns>,
 }
 
 impl Setup {
@@ -73,7 +78,8 @@ impl Setup {
         let owned = |names: &[Arc<str>]| names.iter().map(|name| name.to_string()).collect();
         let (inputs, tables) = (owned(&context.inputs), owned(&context.tables));
         let clients = engine.clients(grants);
-        Setup { engine: engine.clone(), compiled, context, inputs, tables, config, limits, clients, log }
+        let turns = Arc::default();
+        Setup { engine: engine.clone(), compiled, context, inputs, tables, config, limits, clients, log, turns }
     }
 
     /// Starts an instance, which is not configured yet.
@@ -86,9 +92,11 @@ impl Setup {
         store.limiter(|state| &mut state.budget);
         store.epoch_deadline_callback(on_tick);
         store.set_hostcall_fuel(self.limits.output_bytes_max);
-        let mut guest = Guest { store, instance: None, limits: self.limits.clone(), is_spent: false };
+        let (limits, turns) = (self.limits.clone(), self.turns.clone());
+        let mut guest = Guest { store, instance: None, limits, is_spent: false, turns, used: Duration::ZERO };
         guest.begin();
-        let instantiated = self.compiled.pre.instantiate_async(&mut guest.store).await;
+        let (instantiated, used) = self.turns.take(self.compiled.pre.instantiate_async(&mut guest.store)).await;
+        guest.used += used;
         guest.end();
         match instantiated {
             Ok(instance) => guest.instance = Some(instance),
@@ -120,6 +128,9 @@ struct Guest {
     limits: StepLimits,
     /// A call failed, or was abandoned while it ran.
     is_spent: bool,
+    turns: Arc<Turns>,
+    /// The processor time of its calls.
+    used: Duration,
 }
 
 impl Guest {
@@ -160,7 +171,8 @@ impl Guest {
         }
         self.is_spent = true;
         self.begin();
-        let answer = function.call_async(&mut self.store, params).await;
+        let (answer, used) = self.turns.take(function.call_async(&mut self.store, params)).await;
+        self.used += used;
         self.end();
         let answer = answer.map_err(|error| self.failure(&error))?;
         self.is_spent = false;
@@ -274,7 +286,7 @@ impl TransformFactory {
         self.0.grant(&mut guest);
         let process = guest.function(Some(self.0.compiled.work))?;
         let instance = TransformInstance { guest, process, ports: ports.len() };
-        Ok((instance, Description { ports, sets_time, tables: None }))
+        Ok((instance, Description { ports, sets_time, ..Description::default() }))
     }
 }
 
@@ -295,6 +307,10 @@ pub struct TransformInstance {
 
 #[async_trait]
 impl Instance for TransformInstance {
+    fn processor_time(&self) -> Duration {
+        self.guest.used
+    }
+
     fn memory_bytes(&self) -> u64 {
         self.guest.store.data().budget.memory_bytes()
     }
@@ -321,13 +337,14 @@ impl Factory for StatefulFactory {
         let mut guest = self.0.start().await?;
         let init = guest.function::<InitIn<'_>, StatefulInitOut>(Some(self.0.compiled.init))?;
         let (described,) = guest.call(init, self.0.init()).await?;
-        let StatefulDescriptionOut { ports, sets_time, tables } = described.map_err(config_error)?;
+        let StatefulDescriptionOut { ports, sets_time, tables, schema } = described.map_err(config_error)?;
         let (ports, tables) = (validate::ports(ports)?, validate::tables(tables)?);
         self.0.grant(&mut guest);
         let process = guest.function(Some(self.0.compiled.work))?;
         let advance = guest.function(self.0.compiled.advance)?;
-        let instance = StatefulInstance { guest, process, advance, ports: ports.len() };
-        Ok((Box::new(instance), Description { ports, sets_time, tables: Some(tables) }))
+        let migrate = guest.function(self.0.compiled.migrate)?;
+        let instance = StatefulInstance { guest, process, advance, migrate, ports: ports.len() };
+        Ok((Box::new(instance), Description { ports, sets_time, tables: Some(tables), schema }))
     }
 }
 
@@ -336,11 +353,16 @@ struct StatefulInstance {
     guest: Guest,
     process: TypedFunc<StatefulProcessIn<'static>, StatefulProcessOut>,
     advance: TypedFunc<AdvanceIn, AdvanceOut>,
+    migrate: TypedFunc<MigrateIn, MigrateOut>,
     ports: usize,
 }
 
 #[async_trait]
 impl Instance for StatefulInstance {
+    fn processor_time(&self) -> Duration {
+        self.guest.used
+    }
+
     fn memory_bytes(&self) -> u64 {
         self.guest.store.data().budget.memory_bytes()
     }
@@ -363,6 +385,12 @@ impl Instance for StatefulInstance {
         self.guest.at(|| Moment::of_time(watermark));
         let (raw,) = self.guest.call_with(tables, self.advance, params).await?;
         self.guest.judged(validate::advanced(raw, watermark, self.ports))
+    }
+
+    async fn migrate(&mut self, from: u32, tables: &mut Tables) -> Result<Result<bool, String>, Failure> {
+        self.guest.at(|| Moment::of_time(None));
+        let (migrated,) = self.guest.call_with(tables, self.migrate, (from,)).await?;
+        Ok(migrated.map_err(|why| cut(&one_line(&why)).to_owned()))
     }
 }
 

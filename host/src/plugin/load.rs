@@ -8,7 +8,9 @@ use wasmtime::component::types::{ComponentFunc, ComponentInstance, ComponentItem
 use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Linker, Lower};
 
 use super::Factory;
-use super::bindings::{AdvanceIn, AdvanceOut, StatefulInitOut, StatefulProcessIn, StatefulProcessOut};
+use super::bindings::{
+    AdvanceIn, AdvanceOut, MigrateIn, MigrateOut, StatefulInitOut, StatefulProcessIn, StatefulProcessOut,
+};
 use super::bindings::{DELIVERY, HTTP, LOG, STATE, STATEFUL_STEP, STEP, TYPES};
 use super::bindings::{DeliveryInitOut, InitIn, ProcessIn, ProcessOut, StepInitOut, WriteIn, WriteOut};
 use super::engine::Engine;
@@ -243,6 +245,8 @@ pub(super) struct Compiled {
     pub(super) work: ComponentExportIndex,
     /// `advance` of a stateful transform.
     pub(super) advance: Option<ComponentExportIndex>,
+    /// `migrate` of a stateful transform.
+    pub(super) migrate: Option<ComponentExportIndex>,
     /// Whether it was built against WASI.
     pub(super) uses_wasi: bool,
     pub(super) is_precompiled: bool,
@@ -278,16 +282,19 @@ impl Compiled {
                 exported.function::<WriteIn<'_>, WriteOut>(DELIVERY, "write")?,
             ),
         };
-        let advance = match world {
-            World::StatefulTransform => Some(exported.function::<AdvanceIn, AdvanceOut>(STATEFUL_STEP, "advance")?),
-            World::Transform | World::Sink => None,
+        let (advance, migrate) = match world {
+            World::StatefulTransform => (
+                Some(exported.function::<AdvanceIn, AdvanceOut>(STATEFUL_STEP, "advance")?),
+                Some(exported.function::<MigrateIn, MigrateOut>(STATEFUL_STEP, "migrate")?),
+            ),
+            World::Transform | World::Sink => (None, None),
         };
         let uses_wasi = names.imports.iter().any(|import| wasi::interface(import).is_some());
         let pre = link(engine, linker, &component, uses_wasi).map_err(|error| Problem::Type {
             function: names.imports.join(", "),
             detail: cut(&format!("{error:#}")).to_owned(),
         })?;
-        Ok(Compiled { pre, world, init, work, advance, uses_wasi, is_precompiled: false, names, hash, size })
+        Ok(Compiled { pre, world, init, work, advance, migrate, uses_wasi, is_precompiled: false, names, hash, size })
     }
 }
 

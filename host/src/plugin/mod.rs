@@ -22,10 +22,12 @@ mod cache;
 mod http;
 mod limits;
 mod tables;
+mod turn;
 mod validate;
 mod wasi;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -108,6 +110,8 @@ pub struct Description {
     pub sets_time: bool,
     /// Its tables, where it has keyed state; `None`: it has none, and need not be told of time.
     pub tables: Option<Vec<TableSpec>>,
+    /// The schema of what its tables hold.
+    pub schema: u32,
 }
 
 /// Why a call into a plugin failed. The instance is done for; nothing of the call remains.
@@ -216,6 +220,17 @@ pub trait Instance: Send {
     ) -> Result<Advanced, Failure> {
         let _ = (watermark, clock, tables);
         Ok(Advanced::default())
+    }
+
+    /// Brings a part of what its tables hold from another schema into its own. Whether there is more to do, or why it cannot.
+    async fn migrate(&mut self, from: u32, tables: &mut Tables) -> Result<Result<bool, String>, Failure> {
+        let _ = tables;
+        Ok(Err(format!("it cannot read what is remembered by schema {from}")))
+    }
+
+    /// The processor time that its calls have used.
+    fn processor_time(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// The bytes of its memory; 0 where it has none of its own.

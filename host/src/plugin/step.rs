@@ -62,6 +62,11 @@ impl Started {
     pub fn tables(&self) -> &[TableSpec] {
         self.description.tables.as_deref().unwrap_or_default()
     }
+
+    /// The schema of what they hold.
+    pub fn schema(&self) -> u32 {
+        self.description.schema
+    }
 }
 
 /// One step of one task.
@@ -124,11 +129,12 @@ impl Step {
     }
 
     /// Counts a call, when it is done.
-    fn called(&mut self, took: Duration, failure: Option<&Failure>) {
+    fn called(&mut self, took: Duration, used: Duration, failure: Option<&Failure>) {
         let Some(counted) = &mut self.counted else { return };
         counted.set(self.instance.as_ref().map_or(0, |instance| instance.memory_bytes()));
         let step = counted.step();
         step.calls.observe(took);
+        step.processor_ns.add(used.as_nanos() as u64);
         match failure {
             None => {}
             Some(Failure::Trap(_)) => step.traps.add(1),
@@ -191,6 +197,37 @@ impl Step {
     /// The oldest changes that were taken are committed.
     pub fn committed(&mut self) {
         self.tables.committed();
+    }
+
+    /// Brings what its tables hold from another schema into its own, in as many calls as it takes. All that they write goes
+    /// into the next commit. It is not tried again where it fails: the instance knows how far it was.
+    pub async fn migrate(&mut self, from: u32) -> Result<(), Error> {
+        let to = self.description.schema;
+        for _ in 0..ADVANCES_MAX {
+            self.check_bytes(0)?;
+            let mut instance = self.instance().await?;
+            let migrated = instance.migrate(from, &mut self.tables).await;
+            let is_migrated = migrated.as_ref().is_ok_and(Result::is_ok);
+            self.done(is_migrated.then_some(instance))?;
+            let why = match migrated {
+                Ok(Ok(true)) => continue,
+                Ok(Ok(false)) => {
+                    tracing::info!(step = %self.name, "what it remembers was brought from schema {from} to {to}");
+                    return Ok(());
+                }
+                Ok(Err(why)) => why,
+                Err(failure) => failure.to_string(),
+            };
+            return Err(self.not_migrated(from, &why));
+        }
+        Err(self.not_migrated(from, &format!("it was called {ADVANCES_MAX} times, and there was more to do")))
+    }
+
+    fn not_migrated(&self, from: u32, why: &str) -> Error {
+        let to = self.description.schema;
+        let message = format!("what it remembers is of schema {from}, its own is {to}, and it does not migrate: {why}");
+        let error = StartError::Config { path: String::new(), message };
+        if self.is_superseded(&error) { Error::Superseded } else { error.into() }
     }
 
     /// Runs a batch. Every record of it goes on, was filtered, or is among the rejects, none of which is to be tried
@@ -344,15 +381,15 @@ impl Step {
     async fn call(&mut self, given: Given<'_>) -> Result<Result<Outcome, Failure>, Error> {
         let was_due = self.is_due(given.watermarks.first().copied());
         let mut instance = self.instance().await?;
-        let begun = Instant::now();
+        let (begun, used_before) = (Instant::now(), instance.processor_time());
         let mut result = instance.process(given, &mut self.tables).await;
-        let took = begun.elapsed();
+        let (took, used) = (begun.elapsed(), instance.processor_time().saturating_sub(used_before));
         if result.as_ref().is_ok_and(|outcome| outcome.postponed as usize == given.batch.len() && !was_due) {
             let idle = format!("it postponed all {} records, and nothing was due before them", given.batch.len());
             result = Err(Failure::Answer(idle));
         }
         let done = self.done(result.is_ok().then_some(instance));
-        self.called(took, result.as_ref().err());
+        self.called(took, used, result.as_ref().err());
         done?;
         match &result {
             Ok(outcome) => self.alarms = outcome.alarms,

@@ -228,6 +228,18 @@ impl Versions {
         false
     }
 
+    /// Says that a version has changed what a step remembers in a way that the one before cannot read: there is no way back.
+    pub fn no_way_back(&self, number: u64, step: &str) {
+        let mut past = self.past();
+        if self.current().number == number && past.before.take().is_some() {
+            past.is_on_probation = false;
+            tracing::info!(
+                pipeline = %self.pipeline, step, version = number,
+                "remembers in a way that the version before it cannot read: its probation is over"
+            );
+        }
+    }
+
     /// Brings back what a step ran before, because somebody asks for it. `false`: it has run nothing else. Asked again, it takes
     /// that back.
     pub fn roll_back(&self, step: &str) -> bool {
@@ -414,6 +426,18 @@ mod tests {
         assert!(!versions.failed(2, "a trap"), "it is replaced already");
         assert!(versions.failed(3, "a trap"));
         assert_eq!(runs(&versions), 1);
+    }
+
+    #[test]
+    fn what_has_changed_the_state_stays() {
+        let versions = versions();
+        versions.install(steps(2), TRIAL);
+        versions.no_way_back(1, "s");
+        assert!(versions.is_on_probation(), "that was said of the one before");
+        versions.no_way_back(2, "s");
+        assert!(!versions.is_on_probation());
+        assert!(!versions.failed(2, "a trap") && !versions.roll_back("s"));
+        assert_eq!(runs(&versions), 2);
     }
 
     #[test]

@@ -2,10 +2,9 @@
 //! can be moved to another store.
 //!
 //! Reads a snapshot of the store, so a task that goes on changes nothing of what is being shown. Knows nothing of plugins:
-//! what a table's keys and values are is kept beside it by the task that has it.
+//! what a table's keys and values are is kept beside it by the task that has it (`kept.rs`).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -15,16 +14,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
-use super::{Format, Home, TableSpec};
+use super::Format;
+use super::kept::{KeptTable, TABLES};
 use crate::record::{Partition, Position};
+use crate::store::pages::Pages;
 use crate::store::{self, Changes, PositionKey, Snapshot, StateChange, Store, TableId};
 
-/// The table in which a task keeps what its tables are. No step has an empty name.
-const TABLES: &str = "tables";
-/// The entries that are read at a time.
-const PAGE: usize = 1_000;
-/// The bytes after which no more are.
-const PAGE_BYTES: usize = 4 << 20;
 /// The version of the text by which state is moved.
 const EXPORT_VERSION: u64 = 1;
 /// The bytes of entries that one commit of an import has, about.
@@ -78,67 +73,6 @@ pub enum Error {
     Wrong(String),
 }
 
-/// What a task keeps of its tables, for the first commit after it was opened.
-pub fn described<'a>(
-    home: &'a Home,
-    step: &'a Arc<str>,
-    specs: &'a [TableSpec],
-) -> impl Iterator<Item = StateChange> + 'a {
-    specs.iter().map(move |spec| {
-        let value = json!({"key": spec.key, "value": spec.value, "ttl_ms": spec.ttl_ms}).to_string();
-        StateChange {
-            table: home.id(&"".into(), &TABLES.into()),
-            key: format!("{step}/{}", spec.name).into(),
-            value: Some(value.into()),
-        }
-    })
-}
-
-/// What is kept of a table.
-#[derive(Debug, Deserialize)]
-pub struct Kept {
-    key: Format,
-    value: Format,
-    ttl_ms: Option<u64>,
-}
-
-/// What a task has kept of its tables, by `STEP/TABLE`.
-pub async fn kept(home: &Home) -> Result<BTreeMap<String, Kept>, store::Error> {
-    let id = home.id(&"".into(), &TABLES.into());
-    let (mut kept, mut after) = (BTreeMap::new(), None::<Bytes>);
-    loop {
-        let page = home.store.state_scan(&id, &[], after.as_deref(), PAGE, PAGE_BYTES).await?;
-        after = page.entries.last().map(|(key, _)| key.clone());
-        let table = |(key, value): &(Bytes, Bytes)| {
-            Some((String::from_utf8(key.to_vec()).ok()?, serde_json::from_slice(value).ok()?))
-        };
-        kept.extend(page.entries.iter().filter_map(table));
-        if !page.has_more {
-            return Ok(kept);
-        }
-    }
-}
-
-/// Why a step whose tables are these cannot read what is kept of them, if so.
-pub fn mismatch(step: &str, specs: &[TableSpec], kept: &BTreeMap<String, Kept>) -> Option<String> {
-    let shown = |key: Format, value: Format, ttl_ms: Option<u64>| {
-        let time = if ttl_ms.is_some() { " with their time" } else { "" };
-        format!("{key:?} keys and {value:?} values{time}").to_lowercase()
-    };
-    specs.iter().find_map(|spec| {
-        let kept = kept.get(&format!("{step}/{}", spec.name))?;
-        let is_alike = (kept.key, kept.value, kept.ttl_ms.is_some()) == (spec.key, spec.value, spec.ttl_ms.is_some());
-        (!is_alike).then(|| {
-            format!(
-                "its table {} is of {}, and what it remembers is of {}: give the table or the step another name",
-                spec.name,
-                shown(spec.key, spec.value, spec.ttl_ms),
-                shown(kept.key, kept.value, kept.ttl_ms)
-            )
-        })
-    })
-}
-
 /// All tables that plugins show, and with `hidden` the others too.
 pub async fn tables(snapshot: &dyn Snapshot, hidden: bool) -> Result<Vec<TableView>, Error> {
     let mut views = BTreeMap::<(String, String), TableView>::new();
@@ -146,7 +80,7 @@ pub async fn tables(snapshot: &dyn Snapshot, hidden: bool) -> Result<Vec<TableVi
     let is_kept = |id: &&TableId| id.step.is_empty() && *id.table == *TABLES;
     for id in ids.iter().filter(is_kept) {
         for (key, value) in all(snapshot, id).await? {
-            let (Ok(name), Ok(kept)) = (std::str::from_utf8(&key), serde_json::from_slice::<Kept>(&value)) else {
+            let (Ok(name), Ok(kept)) = (std::str::from_utf8(&key), serde_json::from_slice::<KeptTable>(&value)) else {
                 continue;
             };
             let Some((step, table)) = name.split_once('/') else { continue };
@@ -226,18 +160,15 @@ pub async fn entries(
             left -= send(view, partition, found, lines).await;
             continue;
         }
-        let mut after = None;
-        while left > 0 {
-            let page = snapshot.state_scan(&id, &prefix, after.as_deref(), PAGE.min(left), PAGE_BYTES).await?;
-            after = page.entries.last().filter(|_| page.has_more).map(|(key, _)| key.clone());
-            let count = page.entries.len();
-            if send(view, partition, page.entries.into_iter(), lines).await < count {
+        let mut pages = Pages::with_prefix(snapshot, &id, &prefix);
+        while left > 0
+            && let Some(page) = pages.next(left).await?
+        {
+            let count = page.len();
+            if send(view, partition, page.into_iter(), lines).await < count {
                 return Ok(());
             }
             left -= count;
-            if after.is_none() {
-                break;
-            }
         }
     }
     Ok(())
@@ -309,15 +240,11 @@ impl Format {
 }
 
 async fn all(snapshot: &dyn Snapshot, id: &TableId) -> Result<Vec<(Bytes, Bytes)>, Error> {
-    let (mut entries, mut after) = (Vec::new(), None::<Bytes>);
-    loop {
-        let page = snapshot.state_scan(id, &[], after.as_deref(), PAGE, PAGE_BYTES).await?;
-        after = page.entries.last().map(|(key, _)| key.clone());
-        entries.extend(page.entries);
-        if !page.has_more {
-            return Ok(entries);
-        }
+    let (mut entries, mut pages) = (Vec::new(), Pages::of(snapshot, id));
+    while let Some(page) = pages.next(usize::MAX).await? {
+        entries.extend(page);
     }
+    Ok(entries)
 }
 
 /// A line of an export. The first says the version, the last how many lines came between.
@@ -352,20 +279,15 @@ pub async fn export(
         return Ok(());
     }
     for id in snapshot.tables().await?.into_iter().filter(|id| is_wanted(&id.pipeline)) {
-        let mut after = None::<Bytes>;
-        loop {
-            let page = snapshot.state_scan(&id, &[], after.as_deref(), PAGE, PAGE_BYTES).await?;
-            after = page.entries.last().map(|(key, _)| key.clone());
-            for (key, value) in page.entries {
+        let mut pages = Pages::of(snapshot, &id);
+        while let Some(page) = pages.next(usize::MAX).await? {
+            for (key, value) in page {
                 let (pipeline, step, table) = (id.pipeline.to_string(), id.step.to_string(), id.table.to_string());
                 let (key, value) = (BASE64.encode(key), BASE64.encode(value));
                 count += 1;
                 if lines.send(text(&Line::Entry(pipeline, step, table, id.partition.0, key, value))).await.is_err() {
                     return Ok(());
                 }
-            }
-            if !page.has_more {
-                break;
             }
         }
     }
@@ -461,21 +383,16 @@ async fn clear(store: &dyn Store, pipeline: &str, replace: bool) -> Result<(), E
     let snapshot = store.snapshot().await?;
     let ids = snapshot.tables().await?;
     for id in ids.iter().filter(|id| *id.pipeline == *pipeline) {
-        let mut after = None::<Bytes>;
-        loop {
-            let page = snapshot.state_scan(id, &[], after.as_deref(), PAGE, PAGE_BYTES).await?;
-            after = page.entries.last().map(|(key, _)| key.clone());
-            if !replace && !page.entries.is_empty() {
+        let mut pages = Pages::of(&*snapshot, id);
+        while let Some(page) = pages.next(usize::MAX).await? {
+            if !replace && !page.is_empty() {
                 let message =
                     format!("the pipeline {pipeline} has state already; --replace puts what is imported in its place");
                 return Err(Error::Wrong(message));
             }
             let delete = |(key, _)| StateChange { table: id.clone(), key, value: None };
-            let state = page.entries.into_iter().map(delete).collect();
+            let state = page.into_iter().map(delete).collect();
             store.commit(&[Changes { state, ..Changes::default() }], crate::record::Timestamp(0)).await?;
-            if !page.has_more {
-                break;
-            }
         }
     }
     Ok(())
@@ -483,8 +400,12 @@ async fn clear(store: &dyn Store, pipeline: &str, replace: bool) -> Result<(), E
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::record::Timestamp;
+    use crate::state::kept::described;
+    use crate::state::{Home, TableSpec};
     use crate::store::memory::MemoryStore;
 
     fn home(store: &Arc<MemoryStore>, partition: u32) -> Home {
@@ -505,7 +426,7 @@ mod tests {
         ];
         for partition in 0..2 {
             let home = home(&store, partition);
-            let mut state: Vec<_> = described(&home, &step, &specs).collect();
+            let mut state = described(&home, &step, 1, &specs);
             let mut put = |table: &str, key: &[u8], value: &[u8]| {
                 let (key, value) = (Bytes::copy_from_slice(key), Some(Bytes::copy_from_slice(value)));
                 state.push(StateChange { table: home.id(&step, &table.into()), key, value });
@@ -554,26 +475,6 @@ mod tests {
         let wanted = Wanted { prefix: Some("root".into()), limit: Some(1), ..Wanted::default() };
         let lines = lines_of(&*snapshot, "count/users", wanted).await.unwrap();
         assert_eq!(lines, [r#"{"key":"root0","partition":0,"value":{"n":1}}"#]);
-    }
-
-    #[tokio::test]
-    async fn what_cannot_be_read_any_more_is_said() {
-        let store = filled().await;
-        let kept = kept(&home(&store, 1)).await.unwrap();
-        let same =
-            [spec("users", Format::Text, Format::Json, None), spec("seen", Format::Signed, Format::Text, Some(7))];
-        assert_eq!(mismatch("windows", &same, &kept), None);
-        let new = [spec("other", Format::Bytes, Format::Bytes, None)];
-        assert_eq!(mismatch("windows", &new, &kept), None);
-        assert_eq!(mismatch("count", &[spec("users", Format::Bytes, Format::Bytes, None)], &kept), None);
-        let other = [spec("users", Format::Unsigned, Format::Json, None)];
-        assert_eq!(
-            mismatch("windows", &other, &kept).unwrap(),
-            "its table users is of unsigned keys and json values, and what it remembers is of text keys and json values: \
-             give the table or the step another name"
-        );
-        let timeless = [spec("seen", Format::Signed, Format::Text, None)];
-        assert!(mismatch("windows", &timeless, &kept).unwrap().contains("text values with their time"));
     }
 
     #[tokio::test]

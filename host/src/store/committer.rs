@@ -226,6 +226,12 @@ impl Committer {
         Pending(pending)
     }
 
+    /// Resolves when all that was handed over before is durable, or has failed.
+    pub async fn settled(&self) {
+        // It has nothing of its own that could fail.
+        let _ = self.submit(&Lane::default(), Commit::default()).await.await;
+    }
+
     /// What a partition holds, now and after each commit or trim that changes it. Readers of embedded streams wait on it
     /// for new records: a bound that is seen here can be read.
     pub async fn watch(&self, stream: &str, partition: Partition) -> Result<watch::Receiver<Bounds>, Error> {

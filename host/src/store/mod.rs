@@ -9,6 +9,7 @@ mod compaction;
 pub mod embedded;
 mod log;
 pub mod memory;
+pub mod pages;
 #[cfg(test)]
 mod suite;
 

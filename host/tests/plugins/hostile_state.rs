@@ -67,6 +67,42 @@ async fn state_has_bounds() {
     assert_eq!(run(&mut step).await.unwrap().rejects, []);
 }
 
+/// A step whose tables hold something that another version wrote.
+async fn upgraded(config: Value) -> (Step, Result<(), step::Error>) {
+    let store = Arc::new(MemoryStore::new());
+    let mut before = step_of("step", json!({"do": "keep"}), &store).await;
+    run(&mut before).await.unwrap();
+    let changes = Changes { state: before.take_changes(), ..Changes::default() };
+    store.commit(&[changes], Timestamp(0)).await.unwrap();
+    let mut step = step_of("step", config, &store).await;
+    let migrated = step.migrate(1).await;
+    (step, migrated)
+}
+
+#[tokio::test]
+async fn what_is_remembered_is_migrated_in_one_commit_or_not_at_all() {
+    let (mut step, migrated) = upgraded(json!({"do": "keep", "schema": 2, "migrate": "mark"})).await;
+    migrated.unwrap();
+    let written = step.take_changes();
+    let texts: Vec<_> = written
+        .iter()
+        .map(|change| (String::from_utf8_lossy(&change.key), change.value.as_deref().map(String::from_utf8_lossy)))
+        .collect();
+    assert_eq!(texts, [("calls".into(), Some("\0\0\0\0".into())), ("key".into(), Some("abc 1>2".into()))]);
+    let refused = [
+        ("refuse", "it never heard of 1"),
+        ("trap", "the plugin trapped"),
+        ("for-ever", "it was called 100000 times, and there was more to do"),
+        ("spin", "the plugin used more than"),
+    ];
+    for (migrate, expected) in refused {
+        let (_, migrated) = upgraded(json!({"do": "keep", "schema": 2, "migrate": migrate})).await;
+        let error = migrated.unwrap_err().to_string();
+        let expected = format!("what it remembers is of schema 1, its own is 2, and it does not migrate: {expected}");
+        assert!(error.contains(&expected), "{migrate}: {error}");
+    }
+}
+
 #[tokio::test]
 async fn the_state_of_another_step_is_not_found() {
     let store = Arc::new(MemoryStore::new());

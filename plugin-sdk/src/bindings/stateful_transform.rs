@@ -642,6 +642,9 @@ pub mod exports {
                     pub sets_time: bool,
                     /// Its tables, at most 64. The state of a table that a plugin does not name any more is kept.
                     pub tables: _rt::Vec<Table>,
+                    /// The schema of what its tables hold: 1 to begin with, another number once keys or values have another form or
+                    /// meaning. It is kept beside the tables.
+                    pub schema: u32,
                 }
                 impl ::core::fmt::Debug for Description {
                     fn fmt(
@@ -652,6 +655,7 @@ pub mod exports {
                             .field("ports", &self.ports)
                             .field("sets-time", &self.sets_time)
                             .field("tables", &self.tables)
+                            .field("schema", &self.schema)
                             .finish()
                     }
                 }
@@ -890,6 +894,7 @@ pub mod exports {
                                     ports: ports13,
                                     sets_time: sets_time13,
                                     tables: tables13,
+                                    schema: schema13,
                                 } = e;
                                 let vec15 = ports13;
                                 let len15 = vec15.len();
@@ -991,6 +996,9 @@ pub mod exports {
                                 *ptr12
                                     .add(4 * ::core::mem::size_of::<*const u8>())
                                     .cast::<*mut u8>() = result18;
+                                *ptr12
+                                    .add(6 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<i32>() = _rt::as_i32(schema13);
                             }
                             Err(e) => {
                                 *ptr12.add(0).cast::<u8>() = (1i32) as u8;
@@ -1094,6 +1102,59 @@ pub mod exports {
                                     .add(4 * ::core::mem::size_of::<*const u8>())
                                     .cast::<usize>();
                                 _rt::cabi_dealloc(l13, l14, 1);
+                            }
+                        }
+                    }
+                }
+                #[doc(hidden)]
+                #[allow(non_snake_case, unused_unsafe)]
+                pub unsafe fn _export_migrate_cabi<T_: Guest>(arg0: i32) -> *mut u8 {
+                    unsafe {
+                        #[cfg(target_arch = "wasm32")] _rt::run_ctors_once();
+                        let result0 = { T_::migrate(arg0 as u32) };
+                        let ptr1 = (&raw mut _RET_AREA.0).cast::<u8>();
+                        match result0 {
+                            Ok(e) => {
+                                *ptr1.add(0).cast::<u8>() = (0i32) as u8;
+                                *ptr1
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<u8>() = (match e {
+                                    true => 1,
+                                    false => 0,
+                                }) as u8;
+                            }
+                            Err(e) => {
+                                *ptr1.add(0).cast::<u8>() = (1i32) as u8;
+                                let vec2 = (e.into_bytes()).into_boxed_slice();
+                                let ptr2 = vec2.as_ptr().cast::<u8>();
+                                let len2 = vec2.len();
+                                ::core::mem::forget(vec2);
+                                *ptr1
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len2;
+                                *ptr1
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = ptr2.cast_mut();
+                            }
+                        };
+                        ptr1
+                    }
+                }
+                #[doc(hidden)]
+                #[allow(non_snake_case)]
+                pub unsafe fn __post_return_migrate<T_: Guest>(arg0: *mut u8) {
+                    unsafe {
+                        let l0 = i32::from(*arg0.add(0).cast::<u8>());
+                        match l0 {
+                            0 => {}
+                            _ => {
+                                let l1 = *arg0
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l2 = *arg0
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                _rt::cabi_dealloc(l1, l2, 1);
                             }
                         }
                     }
@@ -1593,6 +1654,13 @@ pub mod exports {
                         config: _rt::String,
                         context: Context,
                     ) -> ::core::result::Result<Description, ConfigError>;
+                    /// Called once the instance is configured, before anything else, where its tables hold something of another schema than
+                    /// it describes: of the schema `old`. It reads its tables, writes what they are to hold instead, and says whether there
+                    /// is more to do: then it is called again, for another part, at most 100,000 times. What all these calls write is one
+                    /// commit, in which the tables become of the new schema. On an error, which says why for a person, and when it traps, none of it
+                    /// remains, and the version does not run.
+                    #[allow(async_fn_in_trait)]
+                    fn migrate(old: u32) -> ::core::result::Result<bool, _rt::String>;
                     /// Called for each batch, in the order of the partition. `input` says which of the inputs the batch is from, and
                     /// `watermarks` for each record what the watermark is once it has come: what was due before it has to be done before it.
                     #[allow(async_fn_in_trait)]
@@ -1626,6 +1694,14 @@ pub mod exports {
                         "cabi_post_weir:plugin/stateful-step@0.1.0#init")] unsafe extern
                         "C" fn _post_return_init(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_init::<$ty > (arg0) } }
+                        #[unsafe (export_name =
+                        "weir:plugin/stateful-step@0.1.0#migrate")] unsafe extern "C" fn
+                        export_migrate(arg0 : i32,) -> * mut u8 { unsafe {
+                        $($path_to_types)*:: _export_migrate_cabi::<$ty > (arg0) } }
+                        #[unsafe (export_name =
+                        "cabi_post_weir:plugin/stateful-step@0.1.0#migrate")] unsafe
+                        extern "C" fn _post_return_migrate(arg0 : * mut u8,) { unsafe {
+                        $($path_to_types)*:: __post_return_migrate::<$ty > (arg0) } }
                         #[unsafe (export_name =
                         "weir:plugin/stateful-step@0.1.0#process")] unsafe extern "C" fn
                         export_process(arg0 : i32, arg1 : * mut u8, arg2 : usize, arg3 :
@@ -1823,9 +1899,9 @@ macro_rules! __export_stateful_transform_impl {
         (link_section =
         "component-type:wit-bindgen:0.61.1:weir:plugin@0.1.0:stateful-transform:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 1525] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 1561] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xec\x0a\x01A\x02\x01\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x90\x0b\x01A\x02\x01\
 A\x0c\x01B\x04\x01m\x04\x05error\x04warn\x04info\x05debug\x04\0\x05level\x03\0\0\
 \x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x15weir:pl\
 ugin/log@0.1.0\x05\0\x01B\x17\x01py\x01p}\x01r\x02\x04ends\0\x04data\x01\x04\0\x07\
@@ -1843,24 +1919,25 @@ riable\x7f\x04\0\x06reject\x03\0\x05\x01ps\x01r\x05\x08pipelines\x04steps\x09par
 titiony\x06inputs\x07\x06tables\x07\x04\0\x07context\x03\0\x08\x01r\x02\x04paths\
 \x07messages\x04\0\x0cconfig-error\x03\0\x0a\x03\0\x17weir:plugin/types@0.1.0\x05\
 \x02\x02\x03\0\x02\x05batch\x02\x03\0\x02\x0cconfig-error\x02\x03\0\x02\x07conte\
-xt\x02\x03\0\x02\x06reject\x01B&\x02\x03\x02\x01\x03\x04\0\x05batch\x03\0\0\x02\x03\
+xt\x02\x03\0\x02\x06reject\x01B)\x02\x03\x02\x01\x03\x04\0\x05batch\x03\0\0\x02\x03\
 \x02\x01\x04\x04\0\x0cconfig-error\x03\0\x02\x02\x03\x02\x01\x05\x04\0\x07contex\
 t\x03\0\x04\x02\x03\x02\x01\x06\x04\0\x06reject\x03\0\x06\x01m\x05\x05bytes\x04t\
 ext\x04json\x08unsigned\x06signed\x04\0\x06format\x03\0\x08\x01kw\x01r\x04\x04na\
 mes\x03key\x09\x05value\x09\x06ttl-ms\x0a\x04\0\x05table\x03\0\x0b\x01ps\x01p\x0c\
-\x01r\x03\x05ports\x0d\x09sets-time\x7f\x06tables\x0e\x04\0\x0bdescription\x03\0\
-\x0f\x01kx\x01r\x02\x0aevent-time\x11\x0aclock-time\x11\x04\0\x06alarms\x03\0\x12\
-\x01py\x01px\x01r\x03\x06origin\x14\x05fired\x15\x07records\x01\x04\0\x0breplace\
-ment\x03\0\x16\x01q\x03\x09unchanged\0\0\x06select\x01\x14\0\x08replaced\x01\x17\
-\0\x04\0\x06answer\x03\0\x18\x01p\x07\x01r\x05\x06answer\x19\x07rejects\x1a\x04l\
-atey\x09postponedy\x06alarms\x13\x04\0\x07outcome\x03\0\x1b\x01r\x04\x06origin\x14\
-\x05fired\x15\x07records\x01\x06alarms\x13\x04\0\x08advanced\x03\0\x1d\x01j\x01\x10\
-\x01\x03\x01@\x02\x06configs\x07context\x05\0\x1f\x04\0\x04init\x01\x20\x01@\x03\
-\x05inputy\x05batch\x01\x0awatermarks\x15\0\x1c\x04\0\x07process\x01!\x01@\x02\x09\
-watermark\x11\x05clockx\0\x1e\x04\0\x07advance\x01\"\x04\0\x1fweir:plugin/statef\
-ul-step@0.1.0\x05\x07\x04\0$weir:plugin/stateful-transform@0.1.0\x04\0\x0b\x18\x01\
-\0\x12stateful-transform\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-\
-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+\x01r\x04\x05ports\x0d\x09sets-time\x7f\x06tables\x0e\x06schemay\x04\0\x0bdescri\
+ption\x03\0\x0f\x01kx\x01r\x02\x0aevent-time\x11\x0aclock-time\x11\x04\0\x06alar\
+ms\x03\0\x12\x01py\x01px\x01r\x03\x06origin\x14\x05fired\x15\x07records\x01\x04\0\
+\x0breplacement\x03\0\x16\x01q\x03\x09unchanged\0\0\x06select\x01\x14\0\x08repla\
+ced\x01\x17\0\x04\0\x06answer\x03\0\x18\x01p\x07\x01r\x05\x06answer\x19\x07rejec\
+ts\x1a\x04latey\x09postponedy\x06alarms\x13\x04\0\x07outcome\x03\0\x1b\x01r\x04\x06\
+origin\x14\x05fired\x15\x07records\x01\x06alarms\x13\x04\0\x08advanced\x03\0\x1d\
+\x01j\x01\x10\x01\x03\x01@\x02\x06configs\x07context\x05\0\x1f\x04\0\x04init\x01\
+\x20\x01j\x01\x7f\x01s\x01@\x01\x03oldy\0!\x04\0\x07migrate\x01\"\x01@\x03\x05in\
+puty\x05batch\x01\x0awatermarks\x15\0\x1c\x04\0\x07process\x01#\x01@\x02\x09wate\
+rmark\x11\x05clockx\0\x1e\x04\0\x07advance\x01$\x04\0\x1fweir:plugin/stateful-st\
+ep@0.1.0\x05\x07\x04\0$weir:plugin/stateful-transform@0.1.0\x04\0\x0b\x18\x01\0\x12\
+stateful-transform\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-compon\
+ent\x070.258.3\x10wit-bindgen-rust\x060.61.1";
         };
     };
 }

@@ -98,11 +98,18 @@ impl RawTable {
         }
     }
 
-    /// The first entries, at most so many, and whether there are more.
+    /// The first keys, at most so many, and whether there are more.
     pub(super) fn first(&mut self, max: u32) -> (Vec<Vec<u8>>, bool) {
+        let (entries, has_more) = self.page(None, max);
+        (entries.into_iter().map(|(key, _)| key).collect(), has_more)
+    }
+
+    /// The entries behind a key, or the first, at most so many, and whether there are more.
+    pub(super) fn page(&mut self, after: Option<&[u8]>, max: u32) -> (Vec<(Vec<u8>, Vec<u8>)>, bool) {
         self.flush();
-        let page = host::scan(self.number, &[], None, max);
-        (page.keys.iter().map(<[u8]>::to_vec).collect(), page.more)
+        let page = host::scan(self.number, &[], after, max);
+        let owned = |(key, value): (&[u8], &[u8])| (key.to_vec(), value.to_vec());
+        (page.keys.iter().zip(page.values.iter()).map(owned).collect(), page.more)
     }
 
     /// Hands over what was written.

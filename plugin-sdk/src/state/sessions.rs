@@ -2,7 +2,7 @@
 
 use super::windows::length;
 use super::{Key, State, Table, Timer, Timers, Value};
-use crate::{ConfigError, Event};
+use crate::{ConfigError, Event, Migration, Result};
 
 /// Records of one key, none further than the gap from the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +56,15 @@ impl<K: Key + Clone, V: Value + Default> Sessions<K, V> {
         self.open.put(&(key.clone(), whole.first), &(whole.last, aggregate), time);
         self.closing.set(self.closes_at(whole), &(whole.first, key.clone()));
         true
+    }
+
+    /// Has aggregates be what this version makes of them, where another version wrote values of the type `Old`; as
+    /// [`Table::rewrite`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn rewrite<Old: Value>(&mut self, mut change: impl FnMut(&K, Session, Old) -> V) -> Result<Migration> {
+        self.open.rewrite(|(key, first), (last, old)| Some((last, change(key, Session { first: *first, last }, old))))
     }
 
     /// The session that a timer closes, where it is one of these: its key, itself and its aggregate.

@@ -8,6 +8,12 @@ use std::rc::Rc;
 use super::raw::RawTable;
 use super::{Key, Value};
 use crate::bindings::state::Strings;
+use crate::{Migration, Result};
+
+/// The entries that are rewritten in one call.
+const REWRITTEN_AT_ONCE: u32 = 1_000;
+/// The bytes of the time of writing, before a value that has a time to live.
+const WRITTEN_BYTES: usize = 8;
 
 /// The latest value per key. Belongs to one step and partition, and to nobody else.
 ///
@@ -16,6 +22,8 @@ use crate::bindings::state::Strings;
 pub struct Table<K, V> {
     raw: Rc<RefCell<RawTable>>,
     ttl_ms: Option<u64>,
+    /// The key up to which it is rewritten.
+    rewritten: Option<Vec<u8>>,
     key: Vec<u8>,
     value: Vec<u8>,
     types: PhantomData<fn(K) -> V>,
@@ -23,7 +31,7 @@ pub struct Table<K, V> {
 
 impl<K: Key, V: Value> Table<K, V> {
     pub(super) fn new(raw: Rc<RefCell<RawTable>>, ttl_ms: Option<u64>) -> Self {
-        Table { raw, ttl_ms, key: Vec::new(), value: Vec::new(), types: PhantomData }
+        Table { raw, ttl_ms, rewritten: None, key: Vec::new(), value: Vec::new(), types: PhantomData }
     }
 
     /// The value of a key. `watermark` says what is gone by its time to live; without one it is not looked at.
@@ -85,6 +93,36 @@ impl<K: Key, V: Value> Table<K, V> {
                 _ => true,
             }
         });
+    }
+
+    /// Has entries hold what this version writes, where another version wrote values of the type `Old`: for
+    /// [`Stateful::migrate`](crate::Stateful::migrate). What `change` makes nothing of is deleted; when an entry was written stays as it was.
+    /// Goes on at each call, a thousand entries at a time.
+    ///
+    /// # Errors
+    /// Where an entry is not of the types `K` and `Old`.
+    pub fn rewrite<Old: Value>(&mut self, mut change: impl FnMut(&K, Old) -> Option<V>) -> Result<Migration> {
+        let mut raw = self.raw.borrow_mut();
+        let (entries, has_more) = raw.page(self.rewritten.as_deref(), REWRITTEN_AT_ONCE);
+        for (key, value) in &entries {
+            let (written, old) = match self.ttl_ms {
+                Some(_) => value.split_at_checked(WRITTEN_BYTES).unwrap_or_default(),
+                None => value.split_at(0),
+            };
+            let read = K::decode(&mut key.as_slice(), true).zip(Old::decode(old));
+            let Some((decoded, old)) = read else {
+                return Err(format!("an entry of {} bytes is not of the types it is to be read by", value.len()).into());
+            };
+            let new = change(&decoded, old).map(|new| {
+                self.value.clear();
+                self.value.extend_from_slice(written);
+                new.encode(&mut self.value);
+                self.value.as_slice()
+            });
+            raw.set(key, new);
+        }
+        self.rewritten = entries.into_iter().next_back().map(|(key, _)| key).filter(|_| has_more);
+        Ok(if has_more { Migration::More } else { Migration::Done })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Windows of a fixed size: an aggregate per key and window, until the window closes.
 
 use super::{Key, State, Table, Timer, Timers, Value};
-use crate::{ConfigError, Event};
+use crate::{ConfigError, Event, Migration, Result};
 
 /// A stretch of event time: from `start` to before `end`, in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +55,18 @@ impl<K: Key + Clone, V: Value + Default> Windows<K, V> {
         let aggregate = self.aggregates.get(&entry, i64::MIN)?;
         self.aggregates.delete(&entry);
         Some((entry.0, Window { start, end: start.saturating_add(self.size_ms) }, aggregate))
+    }
+
+    /// Has aggregates be what this version makes of them, where another version wrote values of the type `Old`; as
+    /// [`Table::rewrite`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn rewrite<Old: Value>(&mut self, mut change: impl FnMut(&K, Window, Old) -> V) -> Result<Migration> {
+        let size_ms = self.size_ms;
+        self.aggregates.rewrite(|(key, start), old| {
+            Some(change(key, Window { start: *start, end: start.saturating_add(size_ms) }, old))
+        })
     }
 
     /// The windows that a time lies in, the earliest first.

@@ -8,29 +8,22 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
-use notify::{RecursiveMode, Watcher as _};
-use tokio::sync::Notify;
+use async_trait::async_trait;
 
 use super::build::{self, Built};
 use super::{Failed, diff::diff};
 use crate::case::run::{Way, run as run_case};
 use crate::case::{Case, CaseFile, Given, Outcome, line};
 use crate::cli::run::{RunArgs, run_sampled};
+use crate::cli::watch::{self, Followed, Seen, Watch};
 use crate::cli::{EXIT_USAGE, check, say};
-use crate::config::{self, Config, Overrides, Sink};
+use crate::config::{self, Config, Overrides};
 use crate::plugin::sample::{Sample, Sampler};
 use crate::plugin::{Engine, Plugin};
 
-/// How often sources are looked at where the system does not tell of changes.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Sources that have not changed for so long are taken to be saved.
-const SETTLED: Duration = Duration::from_millis(150);
 /// Where plugins are put that are built here, in the data directory.
 const PLUGINS: &str = "dev-plugins";
-/// Files of a crate that are looked at.
-const FILES_MAX: usize = 10_000;
 
 /// What `weir dev` is told.
 #[derive(Debug, Clone, clap::Args)]
@@ -76,7 +69,7 @@ async fn begin(args: &DevArgs, sampler: &Arc<Sampler>) -> Result<PathBuf, Failed
     })?;
     let crates = crates(args, &loaded.config);
     if crates.is_empty() {
-        let names: Vec<&str> = used(&loaded.config).into_iter().collect();
+        let names: Vec<&str> = loaded.config.plugins_used().into_iter().collect();
         let wanted = format!("looked for {} in, beside and below its directory", config::listed(names));
         let problem =
             format!("{}: no crate of its plugins was found: {wanted}; `--crate DIR` says where", args.path.display());
@@ -102,16 +95,6 @@ async fn begin(args: &DevArgs, sampler: &Arc<Sampler>) -> Result<PathBuf, Failed
     Ok(directory)
 }
 
-/// The plugins that a configuration uses.
-fn used(config: &Config) -> std::collections::BTreeSet<&str> {
-    let steps = config.pipelines.values().flat_map(|pipeline| &pipeline.steps).map(|step| &*step.plugin);
-    let sinks = config.sinks.values().filter_map(|sink| match sink {
-        Sink::Plugin(step) => Some(&*step.plugin),
-        _ => None,
-    });
-    steps.chain(sinks).collect()
-}
-
 /// The crates of the plugins that a configuration uses, by the plugin's name.
 fn crates(args: &DevArgs, config: &Config) -> BTreeMap<String, PathBuf> {
     let file = fs::canonicalize(&args.path).unwrap_or_else(|_| args.path.clone());
@@ -124,7 +107,7 @@ fn crates(args: &DevArgs, config: &Config) -> BTreeMap<String, PathBuf> {
     };
     let beside = home.parent().map(below).unwrap_or_default();
     let nearby = [vec![home.to_path_buf()], below(home), beside].concat();
-    let (wanted, mut found) = (used(config), BTreeMap::new());
+    let (wanted, mut found) = (config.plugins_used(), BTreeMap::new());
     for directory in args.crates.iter().cloned().chain(nearby) {
         let manifest = fs::read_to_string(directory.join("Cargo.toml")).unwrap_or_default();
         if let Some(name) = build::package(&manifest).filter(|name| wanted.contains(name.as_str())) {
@@ -134,27 +117,11 @@ fn crates(args: &DevArgs, config: &Config) -> BTreeMap<String, PathBuf> {
     found
 }
 
-/// What a crate is built of: the length and the time of the last change of each file.
-type Seen = BTreeMap<PathBuf, (u64, Option<SystemTime>)>;
-
+/// What a crate is built of.
 fn seen(crate_dir: &Path) -> Seen {
-    let mut seen = Seen::new();
-    look(&crate_dir.join("Cargo.toml"), &mut seen);
-    look(&crate_dir.join("src"), &mut seen);
+    let mut seen = watch::files_below(&crate_dir.join("src"));
+    seen.extend(watch::file(&crate_dir.join("Cargo.toml")));
     seen
-}
-
-fn look(path: &Path, seen: &mut Seen) {
-    let Ok(metadata) = fs::metadata(path) else { return };
-    if seen.len() >= FILES_MAX {
-        return;
-    }
-    if metadata.is_dir() {
-        let entries = fs::read_dir(path).into_iter().flatten().flatten();
-        entries.for_each(|entry| look(&entry.path(), seen));
-    } else {
-        seen.insert(path.to_path_buf(), (metadata.len(), metadata.modified().ok()));
-    }
 }
 
 /// A plugin whose sources are followed.
@@ -167,37 +134,24 @@ struct Follow {
     sampler: Arc<Sampler>,
 }
 
+#[async_trait]
+impl Followed for Follow {
+    type Seen = Seen;
+
+    async fn places(&self) -> Vec<PathBuf> {
+        vec![self.crate_dir.join("src")]
+    }
+
+    async fn see(&self) -> Seen {
+        seen(&self.crate_dir)
+    }
+}
+
 impl Follow {
     async fn run(self, mut before: Seen) {
-        let changed = Arc::new(Notify::new());
-        let tell = {
-            let changed = changed.clone();
-            move |event: notify::Result<notify::Event>| {
-                if event.map_or(true, |event| !event.kind.is_access()) {
-                    changed.notify_one();
-                }
-            }
-        };
-        // Where the system tells of nothing, looking does as well.
-        let mut watcher = notify::recommended_watcher(tell).ok();
-        if let Some(watcher) = &mut watcher {
-            let _ = watcher.watch(&self.crate_dir.join("src"), RecursiveMode::Recursive);
-        }
+        let mut watch = Watch::deep();
         loop {
-            let _ = tokio::time::timeout(LOOK_EVERY, changed.notified()).await;
-            let mut now = seen(&self.crate_dir);
-            if now == before {
-                continue;
-            }
-            loop {
-                tokio::time::sleep(SETTLED).await;
-                let later = seen(&self.crate_dir);
-                if later == now {
-                    break;
-                }
-                now = later;
-            }
-            before = now;
+            before = watch.changed(&self, &before).await;
             self.rebuild().await;
         }
     }

@@ -9,7 +9,7 @@ use crate::appliance::reload::Control;
 use crate::config::{Config, Sink};
 use crate::dlq::capsule::Used;
 use crate::dlq::{Letter, Stage, act};
-use crate::plugin::Catalog;
+use crate::plugin::{Catalog, Engine};
 
 /// Writes the folder.
 pub(super) async fn write(data: &Path, id: &str, to: Option<PathBuf>, out: &mut impl Write) -> Result<(), Error> {
@@ -29,9 +29,19 @@ pub(super) async fn write(data: &Path, id: &str, to: Option<PathBuf>, out: &mut 
 }
 
 /// The plugin that refused a record, as an appliance with this configuration uses it.
-pub(in crate::cli) fn used(config: &Config, control: &Control, letter: &Letter) -> Result<Used, String> {
+pub(in crate::cli) fn used(
+    config: &Config,
+    engine: Option<&Engine>,
+    control: &Control,
+    letter: &Letter,
+) -> Result<Used, String> {
     let catalog = Catalog::new(config.plugins.clone());
-    let find = |name: &str| catalog.find(name).map(|found| found.code.wasm.to_vec()).map_err(|error| error.to_string());
+    // The very one that refused it, though another may be in its place by now.
+    let kept = || engine?.component_with(letter.plugin_hash.as_deref()?);
+    let find = |name: &str| match kept() {
+        Some(wasm) => Ok(wasm),
+        None => catalog.find(name).map(|found| found.code.wasm.to_vec()).map_err(|error| error.to_string()),
+    };
     if let Some(Sink::Plugin(step)) =
         config.sinks.get(letter.step.as_str()).filter(|_| letter.stage != Some(Stage::Step))
     {

@@ -2,7 +2,7 @@
 //!
 //! Built on the SDK's raw bindings, as the SDK itself gives no way to do so.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use serde::Deserialize;
 use weir_plugin::bindings::state::{self, Strings};
@@ -50,7 +50,39 @@ enum Deed {
     TableNamed { name: String },
 }
 
+/// What it describes, and how it migrates.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default)]
+struct Schema {
+    /// The schema that it says it has.
+    schema: u32,
+    /// What it does when it is to migrate.
+    migrate: Migrate,
+}
+
+impl Default for Schema {
+    fn default() -> Self {
+        Schema { schema: 1, migrate: Migrate::Refuse }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Migrate {
+    /// Say that it cannot, once it has written.
+    Refuse,
+    /// Write the schema behind what lies under `key`, in a second call.
+    Mark,
+    /// Trap in the second call.
+    Trap,
+    /// Ask to be called again, whenever it was called.
+    ForEver,
+    /// Not return.
+    Spin,
+}
+
 thread_local! {
+    static SCHEMA: Cell<(Schema, u32)> = Cell::new((Schema::default(), 0));
     static DEED: RefCell<Deed> = const { RefCell::new(Deed::Keep) };
 }
 
@@ -60,6 +92,8 @@ impl Guest for HostileState {
     fn init(config: String, _context: Context) -> Result<Description, ConfigError> {
         let refused = |message: String| ConfigError { path: String::from("do"), message };
         let deed: Deed = serde_json::from_str(&config).map_err(|error| refused(error.to_string()))?;
+        let schema: Schema = serde_json::from_str(&config).map_err(|error| refused(error.to_string()))?;
+        SCHEMA.set((schema, 0));
         let names = match &deed {
             Deed::ManyTables { tables } => (0..*tables).map(|n| format!("table-{n}")).collect(),
             Deed::TableNamed { name } => vec![name.clone(), name.clone()],
@@ -69,7 +103,33 @@ impl Guest for HostileState {
             state::put_one(0, b"key", b"value");
         }
         DEED.set(deed);
-        Ok(Description { ports: Vec::new(), sets_time: false, tables: names.into_iter().map(table).collect() })
+        let tables = names.into_iter().map(table).collect();
+        Ok(Description { ports: Vec::new(), sets_time: false, tables, schema: schema.schema })
+    }
+
+    fn migrate(from: u32) -> Result<bool, String> {
+        let (Schema { schema, migrate }, calls) = SCHEMA.get();
+        SCHEMA.set((Schema { schema, migrate }, calls + 1));
+        match (migrate, calls) {
+            (Migrate::Refuse, _) => {
+                state::put_one(0, b"key", b"refused");
+                Err(format!("it never heard of {from}"))
+            }
+            (Migrate::ForEver, _) | (_, 0) => {
+                state::put_one(0, b"calls", &calls.to_be_bytes());
+                Ok(true)
+            }
+            (Migrate::Trap, _) => die(),
+            (Migrate::Spin, _) => loop {
+                std::hint::black_box(calls);
+            },
+            (Migrate::Mark, _) => {
+                let mut value = state::get_one(0, b"key").unwrap_or_default();
+                value.extend_from_slice(format!(" {from}>{schema}").as_bytes());
+                state::put_one(0, b"key", &value);
+                Ok(false)
+            }
+        }
     }
 
     fn process(_input: u32, batch: Batch, watermarks: Vec<i64>) -> Outcome {
