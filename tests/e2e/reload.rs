@@ -218,34 +218,6 @@ fn what_changes_in_the_pipeline_file_is_gone_over_to_and_nothing_else() {
     assert_eq!(bench.lines("copy.txt"), ["a", "b"]);
 }
 
-const STUCK: &str = "
-version: 1
-plugins: [plugins]
-sources: { in: { type: file, path: in.txt } }
-pipelines:
-  pass: { from: in, steps: [ { plugin: versioned } ], to: out }
-  stuck: { from: in, to: nobody }
-sinks:
-  out: { type: file, path: out.txt }
-  nobody: { type: rabbitmq, url: 'amqp://127.0.0.1:PORT', exchange: '', routing_key: q }
-";
-
-/// What waits for a broker that is down can be taken away nevertheless, and what it had in hand is read again.
-#[test]
-fn a_pipeline_that_cannot_commit_ends_all_the_same() {
-    let bench = Bench::new();
-    drop_in(&bench, "versioned", &version("good", 1));
-    bench.write("in.txt", "a\n");
-    bench.write("weir.yaml", &STUCK.replace("PORT", &free_port().to_string()));
-    let mut weir = bench.start(&["weir.yaml"]);
-    weir.until("a line", || bench.lines("out.txt") == ["a 00000001"]);
-    bench.write("weir.yaml", FILES);
-    assert_eq!(reload(&bench), (0, "pass   unchanged\nstuck  stopped: it is no longer in the pipeline file\n".into()));
-    let said = std::fs::read_to_string(bench.path("weir.log")).unwrap();
-    assert!(said.contains("not all that was on its way was committed"), "{said}");
-    assert_eq!(weir.terminate(), 0);
-}
-
 #[test]
 fn what_cannot_be_a_plugin_is_refused_and_the_old_one_runs_on() {
     let bench = Bench::new();

@@ -515,7 +515,7 @@ mod tests {
         let lines = |text: &str| text.lines().map(|line| Ok(line.to_owned())).collect::<Vec<_>>().into_iter();
         let other = MemoryStore::new();
         let imported = import(&other, lines(&exported), false).await.unwrap();
-        assert_eq!(imported, Imported { entries: 14, positions: 2 });
+        assert_eq!(imported, Imported { entries: 16, positions: 2 });
         assert_eq!(text(&other).await, exported);
         let again = import(&other, lines(&exported), false).await.unwrap_err();
         assert!(again.to_string().contains("--replace"), "{again}");

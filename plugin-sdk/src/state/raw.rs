@@ -13,6 +13,9 @@ const ENTRY_BYTES: usize = 64;
 /// The entries that are asked for at a time.
 const PAGE: u32 = 1024;
 
+/// A key and its value.
+pub(super) type Owned = (Vec<u8>, Vec<u8>);
+
 /// A table of the host.
 pub(super) struct RawTable {
     number: u32,
@@ -105,7 +108,7 @@ impl RawTable {
     }
 
     /// The entries behind a key, or the first, at most so many, and whether there are more.
-    pub(super) fn page(&mut self, after: Option<&[u8]>, max: u32) -> (Vec<(Vec<u8>, Vec<u8>)>, bool) {
+    pub(super) fn page(&mut self, after: Option<&[u8]>, max: u32) -> (Vec<Owned>, bool) {
         self.flush();
         let page = host::scan(self.number, &[], after, max);
         let owned = |(key, value): (&[u8], &[u8])| (key.to_vec(), value.to_vec());

@@ -6,6 +6,7 @@ use super::client::{Client, unique};
 use super::flow::pipeline;
 use super::server::{Kafka, USER};
 use crate::harness::{Bench, PATIENCE};
+use crate::reload::{append, reload};
 
 /// Runs a file that cannot work, and returns what was said.
 fn refused(bench: &Bench, file: &str) -> String {
@@ -224,4 +225,46 @@ fn a_broker_that_is_down_is_waited_for() {
     assert_eq!(weir.terminate(), 0);
     let numbers: Vec<u64> = client.read(to).iter().map(|record| record.number()).collect();
     assert_eq!(numbers, (0..200).collect::<Vec<_>>());
+}
+
+const BESIDE: &str = "
+version: 1
+sources: { in: { type: file, path: in.txt } }
+pipelines: { beside: { from: in, to: copy } }
+sinks: { copy: { type: file, path: copy.txt } }
+";
+
+/// A pipeline whose broker is gone does not hold up a reload for ever; what it had in hand is written once, when it is back.
+#[test]
+fn what_waits_for_a_broker_that_is_gone_can_be_taken_away() {
+    let (mut kafka, bench) = (Kafka::prepare(), Bench::new());
+    kafka.start();
+    let client = Client::new(&kafka.address());
+    let to = client.topic("out", 1, &[]);
+    let both = BESIDE.replace("{ beside:", "{ send: { from: in, to: out }, beside:").replace(
+        "{ copy:",
+        &format!("{{ out: {{ type: kafka, brokers: ['{}'], topic: {to} }}, copy:", kafka.address()),
+    );
+    bench.write("in.txt", "0\n1\n");
+    bench.write("weir.yaml", &both);
+    let mut weir = bench.start(&["weir.yaml"]);
+    weir.until("the first records", || client.read(&to).len() == 2);
+    kafka.kill();
+    append(&bench, "2\n3\n");
+    weir.until("the copy", || bench.lines("copy.txt").len() == 4);
+    let log = bench.path("weir.log");
+    weir.until("a warning", || std::fs::read_to_string(&log).unwrap().contains("can be reached"));
+    bench.write("weir.yaml", BESIDE);
+    let (code, said) = reload(&bench);
+    assert!(code == 0 && said.contains("send    stopped: "), "{code} {said}");
+    let log = std::fs::read_to_string(bench.path("weir.log")).unwrap();
+    assert!(log.contains("not all that was on its way was committed"), "{log}");
+    kafka.start();
+    append(&bench, "4\n");
+    bench.write("weir.yaml", &both);
+    assert_eq!(reload(&bench).0, 0);
+    weir.until("the rest", || client.read(&to).len() >= 5);
+    assert_eq!(weir.terminate(), 0);
+    let values: Vec<u64> = client.read(&to).iter().map(|record| record.number()).collect();
+    assert_eq!(values, [0, 1, 2, 3, 4]);
 }
