@@ -9,14 +9,12 @@ use std::time::Instant;
 
 use crate::harness::{Bench, tell};
 
-/// As a user runs it: what `cargo test` sets for its own sake is not there. Crates share what cargo builds, so that only the
-/// first has to wait for the library.
+/// As a user runs it: what `cargo test` sets for its own sake is not there. The user's cache is the tests' own, and kept.
 fn as_user(mut command: Command) -> Command {
-    for name in ["LD_LIBRARY_PATH", "CARGO_MANIFEST_DIR", "RUSTFLAGS"] {
+    for name in ["LD_LIBRARY_PATH", "CARGO_MANIFEST_DIR", "CARGO_TARGET_DIR", "RUSTFLAGS"] {
         command.env_remove(name);
     }
-    let shared: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join("author-plugins");
-    command.env("CARGO_TARGET_DIR", shared);
+    command.env("XDG_CACHE_HOME", Path::new(env!("CARGO_TARGET_TMPDIR")).join("author-cache"));
     command
 }
 

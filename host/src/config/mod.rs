@@ -55,6 +55,17 @@ pub fn color_wanted() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// Where what crates of plugins have in common is built, so that only the first has to wait for it; `None`: the user says
+/// where (`CARGO_TARGET_DIR`), or has no place for it.
+pub fn shared_builds() -> Option<PathBuf> {
+    if std::env::var_os("CARGO_TARGET_DIR").is_some() {
+        return None;
+    }
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
+    Some(cache.join("weir/plugin-builds"))
+}
+
 /// Says what is wrong with the name of a plugin, and what would do.
 pub fn plugin_name(name: &str) -> Result<(), String> {
     units::name(name).map_err(|problem| format!("{problem}; {}", units::name_help(name)))

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 use super::Failed;
+use crate::config;
 
 /// The target of every plugin.
 pub const TARGET: &str = "wasm32-unknown-unknown";
@@ -60,6 +61,8 @@ impl Toolchain {
         if matches!(self, Toolchain::Debian { .. }) {
             // The variable allows the option in a stable compiler. Debian's comes without a built library.
             cargo.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=std,panic_abort");
+            // That takes a minute, for the first crate.
+            cargo.envs(config::shared_builds().map(|directory| ("CARGO_TARGET_DIR", directory)));
         }
     }
 }
