@@ -2,7 +2,7 @@
 //!
 //! The README's section "Write a plugin" is the transcript of what happens here.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Once;
 use std::time::Instant;
