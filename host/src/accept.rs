@@ -90,11 +90,13 @@ impl Used {
             ("wait_time_max_ms", ms(limits.wait_time_max)),
             ("log_rate_max", u64::from(limits.log_rate_max)),
         ];
+        let http = step.grants.http.iter().map(|endpoint| format!("http: {}", endpoint.name));
+        let databases = step.grants.database.iter().map(|endpoint| format!("database: {}", endpoint.name));
         Used {
             plugin: step.plugin.to_string(),
             hash,
             imports: imports.iter().cloned().collect(),
-            grants: step.grants.http.iter().map(|endpoint| format!("http: {}", endpoint.name)).collect(),
+            grants: http.chain(databases).collect(),
             limits: limits.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         }
     }

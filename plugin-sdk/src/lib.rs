@@ -28,6 +28,7 @@
 #[doc(hidden)]
 pub mod bindings;
 mod config;
+pub mod database;
 pub mod http;
 pub mod json;
 pub mod log;

@@ -37,6 +37,8 @@ use crate::{
     Batch, ConfigError, Context, Record, Sink, Stateful, Transform, bindings, http, sink, stateful, transform,
 };
 
+pub use crate::database::fake::serve_database;
+
 /// How many log messages are kept; the oldest go first.
 const LOGS_MAX: usize = 10_000;
 

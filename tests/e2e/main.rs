@@ -24,4 +24,5 @@ mod rabbitmq;
 mod reload;
 mod run;
 mod services;
+mod sql;
 mod state;

@@ -1,5 +1,7 @@
 //! Settings of endpoints: services outside that a plugin may be granted, and who they are told we are.
 
+mod database;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +14,10 @@ use super::report::Problem;
 use super::shape;
 use super::view::{Result, View};
 use super::yaml::{Entry, Node, Value};
-use super::{Grants, Secret};
+use super::{Grants, Place, Secret};
 use crate::endpoint::address;
+
+pub use database::{Database, Dialect, mysql_url, postgres_url};
 
 /// A web service that a plugin may be granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,15 +103,28 @@ impl HttpMethod {
     }
 }
 
+/// An endpoint of any type.
+pub(super) enum Endpoint {
+    Http(Arc<HttpEndpoint>),
+    Database(Arc<Database>),
+}
+
 /// Endpoints by name.
-pub(super) type Endpoints = BTreeMap<Arc<str>, Arc<HttpEndpoint>>;
+pub(super) type Endpoints = BTreeMap<Arc<str>, Endpoint>;
 
 /// An endpoint of a checked file.
-pub(super) fn endpoint(view: View<'_>, name: &Arc<str>, node: &Node, secrets: &Secrets) -> Result<Arc<HttpEndpoint>> {
+pub(super) fn endpoint(view: View<'_>, name: &Arc<str>, node: &Node, secrets: &Secrets) -> Result<Endpoint> {
+    match node.get("type").and_then(Node::text).and_then(Dialect::of) {
+        Some(dialect) => database::endpoint(view, name, node, secrets, dialect).map(Arc::new).map(Endpoint::Database),
+        None => http(view, name, node, secrets).map(Arc::new).map(Endpoint::Http),
+    }
+}
+
+fn http(view: View<'_>, name: &Arc<str>, node: &Node, secrets: &Secrets) -> Result<HttpEndpoint> {
     let view = View { node: Some(node), shape: &shape::HTTP_ENDPOINT, ..view };
     let headers = view.named("headers", |_, node| node.text().map(str::to_owned).ok_or_else(|| view.unread("headers")));
     let methods = if view.has("methods") { view.texts("methods") } else { vec!["GET", "POST"] };
-    Ok(Arc::new(HttpEndpoint {
+    Ok(HttpEndpoint {
         name: name.clone(),
         url: url(&view.text("url")?).map_err(|_| view.unread("url"))?,
         auth: auth(view, secrets)?,
@@ -118,7 +135,7 @@ pub(super) fn endpoint(view: View<'_>, name: &Arc<str>, node: &Node, secrets: &S
         timeout: view.duration("timeout")?,
         requests_max: view.number("requests_max")?,
         response_bytes_max: view.number("response_bytes_max")?,
-    }))
+    })
 }
 
 fn auth(view: View<'_>, secrets: &Secrets) -> Result<HttpAuth> {
@@ -137,8 +154,15 @@ fn auth(view: View<'_>, secrets: &Secrets) -> Result<HttpAuth> {
 
 /// What a step is granted.
 pub(super) fn grants(step: &Node, endpoints: &Endpoints) -> Grants {
-    let http = step.get("grants").and_then(|grants| grants.get("http")).map(Node::texts).unwrap_or_default();
-    Grants { http: http.into_iter().filter_map(|(name, _)| endpoints.get(name).cloned()).collect() }
+    let mut grants = Grants::default();
+    for (_, name, _) in granted_to(step) {
+        match endpoints.get(name) {
+            Some(Endpoint::Http(endpoint)) => grants.http.push(endpoint.clone()),
+            Some(Endpoint::Database(endpoint)) => grants.database.push(endpoint.clone()),
+            None => {} // Told by `problems`.
+        }
+    }
+    grants
 }
 
 /// Reads where an endpoint is.
@@ -170,26 +194,68 @@ pub fn problems(root: &Node) -> Vec<Problem> {
     let endpoints = root.get("endpoints").map(Node::entries).unwrap_or_default();
     let mut problems: Vec<Problem> = endpoints.iter().flat_map(of_endpoint).collect();
     let known: Vec<&str> = endpoints.iter().map(|entry| entry.key.as_str()).collect();
-    for (name, place) in granted(root).into_iter().filter(|(name, _)| !known.contains(name)) {
-        let help = match known.as_slice() {
-            [] => format!("add `endpoints: {{{name}: {{type: http, url: \"https://...\"}}}}`"),
-            _ => super::suggest::help(name, "endpoints", known.iter().copied()),
+    for (kind, name, place) in granted(root) {
+        let Some(entry) = endpoints.iter().find(|entry| entry.key == name) else {
+            let help = match known.as_slice() {
+                [] => format!("add `endpoints: {{{name}: {}}}`", kind.example()),
+                _ => super::suggest::help(name, "endpoints", known.iter().copied()),
+            };
+            let problem = Problem::error("unknown-endpoint", format!("there is no endpoint `{name}`"));
+            problems.push(problem.at(place, "unknown").help(help));
+            continue;
         };
-        let problem = Problem::error("unknown-endpoint", format!("there is no endpoint `{name}`"));
-        problems.push(problem.at(place, "unknown").help(help));
+        if let Some(other) = Capability::of(&entry.value).filter(|other| *other != kind) {
+            let (word, other) = (kind.word(), other.word());
+            let message = format!("the endpoint `{name}` is no service for `{word}`");
+            let problem = Problem::error("wrong-endpoint", message).at(place, "of another type");
+            problems
+                .push(problem.help(format!("write `grants: {{{other}: {name}}}`, or name an endpoint for `{word}`")));
+        }
     }
     problems
+}
+
+/// What an endpoint can be granted for: a key of `grants`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Capability {
+    Http,
+    Database,
+}
+
+impl Capability {
+    const ALL: [Capability; 2] = [Capability::Http, Capability::Database];
+
+    fn word(self) -> &'static str {
+        match self {
+            Capability::Http => "http",
+            Capability::Database => "database",
+        }
+    }
+
+    fn example(self) -> &'static str {
+        match self {
+            Capability::Http => "{type: http, url: \"https://...\"}",
+            Capability::Database => "{type: postgres, url: \"postgres://USER@HOST:PORT/DATABASE\"}",
+        }
+    }
+
+    /// That of an endpoint, whose type is one that there is.
+    fn of(endpoint: &Node) -> Option<Capability> {
+        let word = endpoint.get("type").and_then(Node::text)?;
+        if word == "http" { Some(Capability::Http) } else { Dialect::of(word).map(|_| Capability::Database) }
+    }
 }
 
 /// Endpoints that nothing is granted: whoever writes one expects that it is used.
 pub fn unused(root: &Node) -> Vec<Problem> {
     let granted = granted(root);
     let endpoints = root.get("endpoints").map(Node::entries).unwrap_or_default();
-    let unused = endpoints.iter().filter(|entry| granted.iter().all(|(name, _)| *name != entry.key));
+    let unused = endpoints.iter().filter(|entry| granted.iter().all(|(_, name, _)| *name != entry.key));
     let warning = |entry: &Entry| {
+        let word = Capability::of(&entry.value).unwrap_or(Capability::Http).word();
         Problem::warning("unused-endpoint", format!("no step is granted the endpoint `{}`", entry.key))
             .at(&entry.place, "not used")
-            .help(format!("add `grants: {{http: {}}}` to the step that is to use it", entry.key))
+            .help(format!("add `grants: {{{word}: {}}}` to the step that is to use it", entry.key))
     };
     unused.map(warning).collect()
 }
@@ -197,6 +263,9 @@ pub fn unused(root: &Node) -> Vec<Problem> {
 fn of_endpoint(entry: &Entry) -> Vec<Problem> {
     let node = &entry.value;
     let mut problems: Vec<Problem> = half_identity(node.entry("tls")).into_iter().collect();
+    if Capability::of(node) == Some(Capability::Database) {
+        return problems;
+    }
     let Some((place, url)) = node.get("url").and_then(|text| Some((&text.place, url(text.text()?).ok()?))) else {
         return problems; // Told by the check of the shape.
     };
@@ -225,13 +294,22 @@ fn of_endpoint(entry: &Entry) -> Vec<Problem> {
     problems
 }
 
-/// Every endpoint that a step or sink is granted.
-fn granted(root: &Node) -> Vec<(&str, &super::Place)> {
+/// Every endpoint that a step or sink is granted, and for what.
+fn granted(root: &Node) -> Vec<(Capability, &str, &Place)> {
     let pipelines = root.get("pipelines").map(Node::entries).unwrap_or_default();
     let steps = pipelines.iter().filter_map(|entry| entry.value.get("steps")).flat_map(Node::elements);
     let sinks = root.get("sinks").map(Node::entries).unwrap_or_default().iter().map(|entry| &entry.value);
-    let grants = steps.chain(sinks).filter(|node| matches!(node.value, Value::Map(_)));
-    grants.filter_map(|node| node.get("grants")?.get("http")).flat_map(Node::texts).collect()
+    steps.chain(sinks).filter(|node| matches!(node.value, Value::Map(_))).flat_map(granted_to).collect()
+}
+
+/// Every endpoint that this one is granted.
+fn granted_to(step: &Node) -> Vec<(Capability, &str, &Place)> {
+    let grants = step.get("grants");
+    let of = |kind: Capability| {
+        let names = grants.and_then(|grants| grants.get(kind.word())).map(Node::texts).unwrap_or_default();
+        names.into_iter().map(move |(name, place)| (kind, name, place))
+    };
+    Capability::ALL.into_iter().flat_map(of).collect()
 }
 
 #[cfg(test)]

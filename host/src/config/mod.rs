@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use client::ClientTls;
-pub use endpoint::{HttpAuth, HttpEndpoint, HttpMethod};
+pub use endpoint::{Database, Dialect, HttpAuth, HttpEndpoint, HttpMethod};
 pub use http::Http;
 pub use kafka::{
     CreateTopic, KafkaCluster, KafkaDelivery, KafkaSink, KafkaSource, KafkaStart, OnLost, SaslLogin, group_of,
@@ -350,6 +350,8 @@ pub struct Step {
 pub struct Grants {
     /// Web services that it may send requests to.
     pub http: Vec<Arc<HttpEndpoint>>,
+    /// Databases that it may run transactions in.
+    pub database: Vec<Arc<Database>>,
 }
 
 /// A source or stream that a step reads as a table.

@@ -20,6 +20,8 @@ pub(super) const LOG: &str = "weir:plugin/log@0.1.0";
 pub(super) const STATE: &str = "weir:plugin/state@0.1.0";
 /// Requests to web services, granted by endpoint.
 pub(super) const HTTP: &str = "weir:plugin/http@0.1.0";
+/// Transactions in databases, granted by endpoint.
+pub(super) const DATABASE: &str = "weir:plugin/database@0.1.0";
 /// Types alone; nothing is called there, so there is nothing to grant.
 pub(super) const TYPES: &str = "weir:plugin/types@0.1.0";
 
@@ -305,6 +307,78 @@ pub(super) enum HttpFailureIn {
     Unavailable(String),
     #[component(name = "timeout")]
     Timeout,
+    #[component(name = "too-large")]
+    TooLarge(u64),
+}
+
+/// A `dialect`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lower)]
+#[component(enum)]
+#[repr(u8)]
+pub(super) enum DatabaseDialectIn {
+    #[component(name = "mysql")]
+    Mysql,
+    #[component(name = "postgres")]
+    Postgres,
+}
+
+/// `cells`, in both directions, unchecked.
+#[derive(Debug, Clone, Default, ComponentType, Lift, Lower)]
+#[component(record)]
+pub(super) struct DatabaseCells {
+    pub(super) kinds: Vec<u8>,
+    pub(super) ends: Vec<u32>,
+    pub(super) data: Vec<u8>,
+}
+
+/// A `statement`, unchecked.
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct DatabaseStatementOut {
+    pub(super) text: String,
+    pub(super) rows: u32,
+    pub(super) values: DatabaseCells,
+    pub(super) expected: Option<u64>,
+}
+
+/// An `outcome` of a statement.
+#[derive(Debug, ComponentType, Lower)]
+#[component(record)]
+pub(super) struct DatabaseOutcomeIn {
+    pub(super) affected: u64,
+    pub(super) columns: Vec<String>,
+    pub(super) rows: DatabaseCells,
+}
+
+/// A `wrong-row`.
+#[derive(Debug, ComponentType, Lower)]
+#[component(record)]
+pub(super) struct DatabaseWrongRow {
+    pub(super) statement: u32,
+    pub(super) row: u32,
+    pub(super) message: String,
+}
+
+/// A `failure` of a transaction.
+#[derive(Debug, ComponentType, Lower)]
+#[component(variant)]
+pub(super) enum DatabaseFailureIn {
+    #[component(name = "refused")]
+    Refused(String),
+    #[component(name = "unavailable")]
+    Unavailable(String),
+    #[component(name = "timeout")]
+    Timeout,
+    #[component(name = "conflict")]
+    Conflict(String),
+    #[component(name = "unknown")]
+    Unknown(String),
+    #[component(name = "missing")]
+    Missing(String),
+    #[component(name = "wrong")]
+    Wrong(DatabaseWrongRow),
+    #[component(name = "unexpected")]
+    Unexpected(u64),
     #[component(name = "too-large")]
     TooLarge(u64),
 }

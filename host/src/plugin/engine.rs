@@ -23,9 +23,9 @@ use super::compile::Compiler;
 use super::limits::{CALL_STACK_BYTES, PARTS_MAX, STACK_BYTES_MAX, State, TABLE_ELEMENTS_MAX, TICK, Ticks, link_log};
 use super::load::{Compiled, LoadError, Plugin, Problem, check_kind};
 use super::sample::Sampler;
-use super::{http, tables};
+use super::{database, http, tables};
 use crate::config::Grants;
-use crate::endpoint::{self, http::Client};
+use crate::endpoint::{self, Granted};
 
 /// Instances of plugins that may run at once: (step, partition) pairs. Costs address space, not memory.
 pub const INSTANCES_MAX: u32 = 1_000;
@@ -119,6 +119,7 @@ impl Engine {
         link_log(&mut linker).map_err(failed)?;
         tables::link(&mut linker).map_err(failed)?;
         http::link(&mut linker).map_err(failed)?;
+        database::link(&mut linker).map_err(failed)?;
         let ticks = Ticks::default();
         let ticker = start_ticker(wasmtime.clone(), ticks.clone())?;
         let cache = cache_dir.map(|directory| Cache::new(directory, settings_hash(&wasmtime)));
@@ -267,9 +268,9 @@ impl Engine {
         &self.0.wasmtime
     }
 
-    /// The clients of the web services that a step was granted.
-    pub(super) fn clients(&self, grants: &Grants) -> Arc<[Arc<Client>]> {
-        grants.http.iter().map(|endpoint| self.0.clients.http(endpoint)).collect()
+    /// The clients of the services that a step was granted.
+    pub(super) fn clients(&self, grants: &Grants) -> Granted {
+        self.0.clients.of(grants)
     }
 
     /// The clock of all instances.

@@ -17,6 +17,7 @@ use super::bindings::{
 use super::bindings::{BatchIn, ConfigError, Context, DeliveryInitOut, InitIn, ProcessIn, ProcessOut, StepInitOut};
 use super::bindings::{StatefulProcessIn, StatefulProcessOut};
 use super::bindings::{WriteIn, WriteOut};
+use super::database::Again;
 use super::engine::{Engine, INSTANCES_MAX};
 use super::limits::{Log, State, cut, on_tick, one_line};
 use super::load::{Compiled, World};
@@ -25,7 +26,7 @@ use super::validate;
 use super::wasi::{Ended, Moment, Wasi};
 use super::{Advanced, Description, Factory, Failure, Given, Instance, Outcome, StartError};
 use crate::config::{Grants, StepLimits};
-use crate::endpoint::http::Client;
+use crate::endpoint::Granted;
 use crate::record::{Batch, Partition, Reject, Timestamp};
 use crate::state::Tables;
 
@@ -53,7 +54,7 @@ pub(super) struct Setup {
     tables: Vec<String>,
     config: String,
     limits: StepLimits,
-    clients: Arc<[Arc<Client>]>,
+    clients: Granted,
     log: Log,
     turns: Arc<Turns>,
 }
@@ -110,7 +111,9 @@ impl Setup {
 
     /// Lets a guest that is configured reach what its step was granted.
     fn grant(&self, guest: &mut Guest) {
-        guest.store.data_mut().web.grant(&self.clients);
+        let state = guest.store.data_mut();
+        state.web.grant(&self.clients.http);
+        state.databases.grant(&self.clients.database);
     }
 
     /// The parameters of `init`.
@@ -189,6 +192,7 @@ impl Guest {
         let state = self.store.data_mut();
         state.budget.begin(self.limits.batch_time_max);
         state.web.begin(self.limits.wait_time_max);
+        state.databases.begin(self.limits.wait_time_max);
         self.store.set_epoch_deadline(1);
     }
 
@@ -222,6 +226,9 @@ impl Guest {
         let budget = &self.store.data().budget;
         if budget.time_is_up() {
             return Failure::Time { limit_ms: self.limits.batch_time_max.as_millis() as u64 };
+        }
+        if let Some(Again(why)) = error.root_cause().downcast_ref() {
+            return Failure::Again(why.clone());
         }
         let is_trap = error.is::<Trap>() || error.root_cause().is::<Ended>();
         match (is_trap, budget.memory_refused()) {

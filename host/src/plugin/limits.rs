@@ -11,6 +11,7 @@ use wasmtime::component::{Linker, WasmStr};
 use wasmtime::{ResourceLimiter, Result, StoreContextMut, UpdateDeadline};
 
 use super::bindings::{LOG, Level};
+use super::database::Databases;
 use super::http::Web;
 use super::wasi::Wasi;
 use crate::metrics::Counter;
@@ -52,6 +53,7 @@ pub(super) struct State {
     /// The keyed state, while a call may use it.
     pub(super) tables: Tables,
     pub(super) web: Web,
+    pub(super) databases: Databases,
     /// What WASI is to the guest, where it was built against it.
     pub(super) wasi: Option<Box<Wasi>>,
     log: Log,
@@ -60,7 +62,8 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(memory_bytes_max: usize, log: Log, wasi: Option<Box<Wasi>>) -> Self {
         let budget = Budget::new(memory_bytes_max);
-        State { budget, tables: Tables::default(), web: Web::default(), wasi, log }
+        let (tables, web, databases) = (Tables::default(), Web::default(), Databases::default());
+        State { budget, tables, web, databases, wasi, log }
     }
 }
 

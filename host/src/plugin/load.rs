@@ -11,7 +11,7 @@ use super::Factory;
 use super::bindings::{
     AdvanceIn, AdvanceOut, MigrateIn, MigrateOut, StatefulInitOut, StatefulProcessIn, StatefulProcessOut,
 };
-use super::bindings::{DELIVERY, HTTP, LOG, STATE, STATEFUL_STEP, STEP, TYPES};
+use super::bindings::{DATABASE, DELIVERY, HTTP, LOG, STATE, STATEFUL_STEP, STEP, TYPES};
 use super::bindings::{DeliveryInitOut, InitIn, ProcessIn, ProcessOut, StepInitOut, WriteIn, WriteOut};
 use super::engine::Engine;
 use super::instance::{Setup, SinkFactory, StatefulFactory, StepContext, TransformFactory};
@@ -164,6 +164,8 @@ fn advice(imports: &[String]) -> &'static str {
         ": keyed state is for plugins of the world stateful-transform"
     } else if wants(HTTP) {
         ": name a web service under `endpoints`, and add `grants: {http: NAME}` to the step"
+    } else if wants(DATABASE) {
+        ": name a database under `endpoints`, and add `grants: {database: NAME}` to the step"
     } else if wants("weir:plugin/") {
         ": this version of Weir does not have it; build the plugin with the SDK of this version"
     } else {
@@ -219,7 +221,7 @@ impl Names {
     /// Refuses what no plugin of its world can be granted.
     pub(super) fn grantable(&self, world: World) -> Result<(), Problem> {
         let is_granted = |name: &str| match name {
-            LOG | TYPES | HTTP => true,
+            LOG | TYPES | HTTP | DATABASE => true,
             STATE => world == World::StatefulTransform,
             _ => wasi::interface(name).is_some(),
         };
@@ -230,7 +232,11 @@ impl Names {
 
     /// Refuses what a step was not granted.
     fn granted(&self, grants: &Grants) -> Result<(), Problem> {
-        let is_missing = |name: &&String| *name == HTTP && grants.http.is_empty();
+        let is_missing = |name: &&String| match name.as_str() {
+            HTTP => grants.http.is_empty(),
+            DATABASE => grants.database.is_empty(),
+            _ => false,
+        };
         let imports: Vec<String> = self.imports.iter().filter(is_missing).cloned().collect();
         if imports.is_empty() { Ok(()) } else { Err(Problem::NotGranted { imports }) }
     }
@@ -361,9 +367,9 @@ impl Plugin {
         Plugin { grants: grants.clone(), ..self.clone() }
     }
 
-    /// Whether it asks web services.
-    pub fn uses_http(&self) -> bool {
-        self.imports().iter().any(|name| name == HTTP)
+    /// Whether it asks services outside.
+    pub fn uses_services(&self) -> bool {
+        self.imports().iter().any(|name| name == HTTP || name == DATABASE)
     }
 
     /// The name under which it was loaded.

@@ -19,6 +19,7 @@ pub mod wrap;
 
 mod bindings;
 mod cache;
+mod database;
 mod http;
 mod limits;
 mod tables;
@@ -149,6 +150,9 @@ pub enum Failure {
     /// Its answer breaks the contract.
     #[error("the plugin's answer breaks the contract: {0}")]
     Answer(String),
+    /// It cannot go on for now, and asks to begin again from the last commit.
+    #[error("the plugin cannot go on for now: {0}")]
+    Again(String),
 }
 
 impl Failure {
@@ -158,7 +162,7 @@ impl Failure {
             Failure::Trap(_) | Failure::Answer(_) => {
                 "; this is a defect of the plugin: use another version of it, or ask its author"
             }
-            Failure::Time { .. } | Failure::Memory { .. } | Failure::Output { .. } => "",
+            Failure::Time { .. } | Failure::Memory { .. } | Failure::Output { .. } | Failure::Again(_) => "",
         }
     }
 }

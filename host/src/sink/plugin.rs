@@ -2,7 +2,8 @@
 //!
 //! A failed call is repeated in a fresh instance; if that fails too, the halves of the batch are tried, and theirs, until
 //! a record that fails alone is rejected and all others are delivered. What was delivered before a failure is delivered
-//! again, under the same ids. Rejects that may succeed later are the pipeline's to send again.
+//! again, under the same ids. Rejects that may succeed later are the pipeline's to send again. Where a plugin says that it cannot go
+//! on for now, the task begins again from its last commit.
 //!
 //! Knows instances only by the two traits here; the real ones are those of [`crate::plugin::instance`].
 
@@ -159,6 +160,9 @@ impl Worker {
             None => self.factory.start().await.map_err(|error| start_error(&error))?,
         };
         let result = instance.write(source, batch, ordinals).await;
+        if let Err(Failure::Again(why)) = &result {
+            return Err(Error::retry(why.clone()));
+        }
         if result.is_ok() {
             self.instance = Some(instance);
         }

@@ -98,7 +98,7 @@ async fn asker() -> Plugin {
 
 /// What the asker gives on for each of its records, which are requests.
 async fn ask_with(endpoints: Vec<HttpEndpoint>, limits: StepLimits, records: &[&str]) -> Vec<String> {
-    let grants = Grants { http: endpoints.into_iter().map(Arc::new).collect() };
+    let grants = Grants { http: endpoints.into_iter().map(Arc::new).collect(), ..Grants::default() };
     let factory = asker().await.granted(&grants).transform(context(), json!({}), limits).unwrap();
     let (mut instance, _) = factory.start().await.unwrap();
     match instance.run(&batch(records)).await.unwrap().answer {
@@ -236,7 +236,7 @@ async fn a_call_waits_no_longer_than_its_step_may() {
     let short = StepLimits { wait_time_max: Duration::from_millis(300), ..limits() };
     // What rejects is asked alone, one after the other: all of them share the time.
     let records = ["GET never", "GET never reject-on-failure", "GET never reject-on-failure"];
-    let grants = Grants { http: vec![Arc::new(service.endpoint())] };
+    let grants = Grants { http: vec![Arc::new(service.endpoint())], ..Grants::default() };
     let factory = asker().await.granted(&grants).transform(context(), json!({}), short).unwrap();
     let (mut instance, _) = factory.start().await.unwrap();
     let outcome = instance.run(&batch(&records)).await.unwrap();
@@ -259,7 +259,7 @@ async fn requests_go_out_side_by_side_up_to_the_endpoints_bound() {
 #[tokio::test]
 async fn too_many_requests_of_one_call_end_it() {
     let service = Service::start().await;
-    let grants = Grants { http: vec![Arc::new(service.endpoint())] };
+    let grants = Grants { http: vec![Arc::new(service.endpoint())], ..Grants::default() };
     let factory = asker().await.granted(&grants).transform(context(), json!({}), limits()).unwrap();
     let (mut instance, _) = factory.start().await.unwrap();
     let failure = instance.run(&batch(&["GET a"; 1_001])).await.unwrap_err();
@@ -274,7 +274,7 @@ async fn nothing_is_asked_without_a_grant_or_while_a_plugin_is_configured() {
     assert_eq!(refused.problem, Problem::NotGranted { imports: vec!["weir:plugin/http@0.1.0".into()] });
     assert!(refused.to_string().contains("grants: {http: NAME}"), "{refused}");
     let service = Service::start().await;
-    let grants = Grants { http: vec![Arc::new(service.endpoint())] };
+    let grants = Grants { http: vec![Arc::new(service.endpoint())], ..Grants::default() };
     let granted = asker().await.granted(&grants);
     let factory = granted.transform(context(), json!({ "asks_at_start": true }), limits()).unwrap();
     match factory.start().await.err() {
@@ -291,7 +291,10 @@ async fn a_secret_that_was_replaced_is_read_again_once_the_old_one_is_refused() 
     let service = Service::start().await;
     let directory = tempfile::tempdir().unwrap();
     let (token, path) = secret(&directory, "old");
-    let grants = Grants { http: vec![Arc::new(HttpEndpoint { auth: HttpAuth::Bearer(token), ..service.endpoint() })] };
+    let grants = Grants {
+        http: vec![Arc::new(HttpEndpoint { auth: HttpAuth::Bearer(token), ..service.endpoint() })],
+        ..Grants::default()
+    };
     let factory = asker().await.granted(&grants).transform(context(), json!({}), limits()).unwrap();
     let (mut instance, _) = factory.start().await.unwrap();
     let mut told = Vec::new();

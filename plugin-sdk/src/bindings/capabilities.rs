@@ -429,6 +429,755 @@ pub mod weir {
                 }
             }
         }
+        /// Transactions in databases that the operator named. Granted by endpoint: `grants: { database: NAME }` of the step.
+        ///
+        /// The host owns connections and credentials, which a guest never sees. The text of statements is the guest's; values are
+        /// always bound to its placeholders, never part of it. What comes back may differ from one time to the next, so a plugin that asks
+        /// does not give the same results when records are replayed.
+        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+        pub mod database {
+            #[used]
+            #[doc(hidden)]
+            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
+            use super::super::super::_rt;
+            /// Which language a database speaks.
+            #[repr(u8)]
+            #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
+            pub enum Dialect {
+                /// MySQL and MariaDB. Placeholders are `?`, identifiers stand between backticks.
+                Mysql,
+                /// PostgreSQL. Placeholders are `$1`, `$2` and so on, identifiers stand between double quotes.
+                Postgres,
+            }
+            impl ::core::fmt::Debug for Dialect {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    match self {
+                        Dialect::Mysql => f.debug_tuple("Dialect::Mysql").finish(),
+                        Dialect::Postgres => f.debug_tuple("Dialect::Postgres").finish(),
+                    }
+                }
+            }
+            impl Dialect {
+                #[doc(hidden)]
+                pub unsafe fn _lift(val: u8) -> Dialect {
+                    if !cfg!(debug_assertions) {
+                        return unsafe { ::core::mem::transmute(val) };
+                    }
+                    match val {
+                        0 => Dialect::Mysql,
+                        1 => Dialect::Postgres,
+                        _ => panic!("invalid enum discriminant"),
+                    }
+                }
+            }
+            /// Cells, row after row, in three lists of numbers, whatever their number.
+            #[derive(Clone)]
+            pub struct Cells {
+                /// What each cell is: 0 null, 1 text in UTF-8, 2 bytes. Numbers, times, JSON and truth values are text, which the database
+                /// reads and writes as the type of the column says.
+                pub kinds: _rt::Vec<u8>,
+                /// Where in `data` each cell ends, the first begins at 0. A null has no bytes.
+                pub ends: _rt::Vec<u32>,
+                /// The bytes of all cells.
+                pub data: _rt::Vec<u8>,
+            }
+            impl ::core::fmt::Debug for Cells {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("Cells")
+                        .field("kinds", &self.kinds)
+                        .field("ends", &self.ends)
+                        .field("data", &self.data)
+                        .finish()
+                }
+            }
+            /// A statement and its values.
+            #[derive(Clone)]
+            pub struct Statement {
+                /// One statement, with placeholders. No statement that begins or ends a transaction.
+                pub text: _rt::String,
+                /// How often it is executed, at least once: each time with a row of `values`, which all have the same number of cells.
+                pub rows: u32,
+                /// The values of its placeholders.
+                pub values: Cells,
+                /// How many rows its executions have to affect together: where it is another number the transaction is rolled back, with
+                /// `unexpected`.
+                pub expected: ::core::option::Option<u64>,
+            }
+            impl ::core::fmt::Debug for Statement {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("Statement")
+                        .field("text", &self.text)
+                        .field("rows", &self.rows)
+                        .field("values", &self.values)
+                        .field("expected", &self.expected)
+                        .finish()
+                }
+            }
+            /// What a statement did.
+            #[derive(Clone)]
+            pub struct Outcome {
+                /// The rows that it affected: inserted, deleted, or found to be updated.
+                pub affected: u64,
+                /// The names of what it returned.
+                pub columns: _rt::Vec<_rt::String>,
+                /// The rows that it returned, as many cells each as there are columns.
+                pub rows: Cells,
+            }
+            impl ::core::fmt::Debug for Outcome {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("Outcome")
+                        .field("affected", &self.affected)
+                        .field("columns", &self.columns)
+                        .field("rows", &self.rows)
+                        .finish()
+                }
+            }
+            /// A row of values that the database does not take.
+            #[derive(Clone)]
+            pub struct WrongRow {
+                /// Which statement of the transaction, from 0.
+                pub statement: u32,
+                /// Which execution of it, from 0.
+                pub row: u32,
+                /// In the database's words.
+                pub message: _rt::String,
+            }
+            impl ::core::fmt::Debug for WrongRow {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("WrongRow")
+                        .field("statement", &self.statement)
+                        .field("row", &self.row)
+                        .field("message", &self.message)
+                        .finish()
+                }
+            }
+            /// Why a transaction did not come about. But for `unknown` nothing of it was done; the host rolls back.
+            #[derive(Clone)]
+            pub enum Failure {
+                /// It is not allowed, or not well formed: the text says what was expected and what came, or has the database's words. To ask
+                /// again changes nothing.
+                Refused(_rt::String),
+                /// The database could not be reached, or the connection broke off, before the commit. It may work later.
+                Unavailable(_rt::String),
+                /// It did not answer within the endpoint's time. It may work later.
+                Timeout,
+                /// It was in conflict with others: a deadlock, or it could not be serialised. The host has tried several times. It may work
+                /// later.
+                Conflict(_rt::String),
+                /// The connection was lost during the commit: all of it was done or nothing. Ask what is there before you go on.
+                Unknown(_rt::String),
+                /// A table or column is not there, in the database's words.
+                Missing(_rt::String),
+                /// Something in the values is wrong: a constraint, a type, a length.
+                Wrong(WrongRow),
+                /// A statement affected another number of rows than it has to; the number.
+                Unexpected(u64),
+                /// It returns more bytes than a call may, which is the number.
+                TooLarge(u64),
+            }
+            impl ::core::fmt::Debug for Failure {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    match self {
+                        Failure::Refused(e) => {
+                            f.debug_tuple("Failure::Refused").field(e).finish()
+                        }
+                        Failure::Unavailable(e) => {
+                            f.debug_tuple("Failure::Unavailable").field(e).finish()
+                        }
+                        Failure::Timeout => f.debug_tuple("Failure::Timeout").finish(),
+                        Failure::Conflict(e) => {
+                            f.debug_tuple("Failure::Conflict").field(e).finish()
+                        }
+                        Failure::Unknown(e) => {
+                            f.debug_tuple("Failure::Unknown").field(e).finish()
+                        }
+                        Failure::Missing(e) => {
+                            f.debug_tuple("Failure::Missing").field(e).finish()
+                        }
+                        Failure::Wrong(e) => {
+                            f.debug_tuple("Failure::Wrong").field(e).finish()
+                        }
+                        Failure::Unexpected(e) => {
+                            f.debug_tuple("Failure::Unexpected").field(e).finish()
+                        }
+                        Failure::TooLarge(e) => {
+                            f.debug_tuple("Failure::TooLarge").field(e).finish()
+                        }
+                    }
+                }
+            }
+            impl ::core::fmt::Display for Failure {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    write!(f, "{:?}", self)
+                }
+            }
+            impl ::core::error::Error for Failure {}
+            #[allow(unused_unsafe, clippy::all)]
+            /// Which language the database of an endpoint speaks. Empty: the only endpoint. Nothing is connected to.
+            #[allow(async_fn_in_trait)]
+            pub fn speaks(endpoint: &str) -> ::core::result::Result<Dialect, Failure> {
+                unsafe {
+                    #[repr(align(8))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 24 + 2 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 24
+                            + 2 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = endpoint;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "weir:plugin/database@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "speaks"]
+                        fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import2(_: *mut u8, _: usize, _: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import2(ptr0.cast_mut(), len0, ptr1);
+                    let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+                    let result29 = match l3 {
+                        0 => {
+                            let e = {
+                                let l4 = i32::from(*ptr1.add(8).cast::<u8>());
+                                Dialect::_lift(l4 as u8)
+                            };
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l5 = i32::from(*ptr1.add(8).cast::<u8>());
+                                let v28 = match l5 {
+                                    0 => {
+                                        let e28 = {
+                                            let l6 = *ptr1.add(16).cast::<*mut u8>();
+                                            let l7 = *ptr1
+                                                .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len8 = l7;
+                                            let bytes8 = _rt::Vec::from_raw_parts(
+                                                l6.cast(),
+                                                len8,
+                                                len8,
+                                            );
+                                            _rt::string_lift(bytes8)
+                                        };
+                                        Failure::Refused(e28)
+                                    }
+                                    1 => {
+                                        let e28 = {
+                                            let l9 = *ptr1.add(16).cast::<*mut u8>();
+                                            let l10 = *ptr1
+                                                .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len11 = l10;
+                                            let bytes11 = _rt::Vec::from_raw_parts(
+                                                l9.cast(),
+                                                len11,
+                                                len11,
+                                            );
+                                            _rt::string_lift(bytes11)
+                                        };
+                                        Failure::Unavailable(e28)
+                                    }
+                                    2 => Failure::Timeout,
+                                    3 => {
+                                        let e28 = {
+                                            let l12 = *ptr1.add(16).cast::<*mut u8>();
+                                            let l13 = *ptr1
+                                                .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len14 = l13;
+                                            let bytes14 = _rt::Vec::from_raw_parts(
+                                                l12.cast(),
+                                                len14,
+                                                len14,
+                                            );
+                                            _rt::string_lift(bytes14)
+                                        };
+                                        Failure::Conflict(e28)
+                                    }
+                                    4 => {
+                                        let e28 = {
+                                            let l15 = *ptr1.add(16).cast::<*mut u8>();
+                                            let l16 = *ptr1
+                                                .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len17 = l16;
+                                            let bytes17 = _rt::Vec::from_raw_parts(
+                                                l15.cast(),
+                                                len17,
+                                                len17,
+                                            );
+                                            _rt::string_lift(bytes17)
+                                        };
+                                        Failure::Unknown(e28)
+                                    }
+                                    5 => {
+                                        let e28 = {
+                                            let l18 = *ptr1.add(16).cast::<*mut u8>();
+                                            let l19 = *ptr1
+                                                .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len20 = l19;
+                                            let bytes20 = _rt::Vec::from_raw_parts(
+                                                l18.cast(),
+                                                len20,
+                                                len20,
+                                            );
+                                            _rt::string_lift(bytes20)
+                                        };
+                                        Failure::Missing(e28)
+                                    }
+                                    6 => {
+                                        let e28 = {
+                                            let l21 = *ptr1.add(16).cast::<i32>();
+                                            let l22 = *ptr1.add(20).cast::<i32>();
+                                            let l23 = *ptr1.add(24).cast::<*mut u8>();
+                                            let l24 = *ptr1
+                                                .add(24 + 1 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len25 = l24;
+                                            let bytes25 = _rt::Vec::from_raw_parts(
+                                                l23.cast(),
+                                                len25,
+                                                len25,
+                                            );
+                                            WrongRow {
+                                                statement: l21 as u32,
+                                                row: l22 as u32,
+                                                message: _rt::string_lift(bytes25),
+                                            }
+                                        };
+                                        Failure::Wrong(e28)
+                                    }
+                                    7 => {
+                                        let e28 = {
+                                            let l26 = *ptr1.add(16).cast::<i64>();
+                                            l26 as u64
+                                        };
+                                        Failure::Unexpected(e28)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 8, "invalid enum discriminant");
+                                        let e28 = {
+                                            let l27 = *ptr1.add(16).cast::<i64>();
+                                            l27 as u64
+                                        };
+                                        Failure::TooLarge(e28)
+                                    }
+                                };
+                                v28
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result29
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Runs statements in one transaction, in their order, and commits: an outcome for each, or nothing was done. While the
+            /// database cannot be connected to, the host goes on trying as long as the call may wait: all waiting of one call of the
+            /// plugin together takes at most the step's `wait_time_max`. At most 1,000 statements, 65,535 values in an execution, and 64
+            /// MiB returned.
+            #[allow(async_fn_in_trait)]
+            pub fn transact(
+                endpoint: &str,
+                statements: &[Statement],
+            ) -> ::core::result::Result<_rt::Vec<Outcome>, Failure> {
+                unsafe {
+                    #[repr(align(8))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 24 + 2 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 24
+                            + 2 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = endpoint;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let vec7 = statements;
+                    let len7 = vec7.len();
+                    let layout7 = _rt::alloc::Layout::from_size_align(
+                            vec7.len() * (24 + 8 * ::core::mem::size_of::<*const u8>()),
+                            8,
+                        )
+                        .unwrap();
+                    let (result7, _cleanup7) = wit_bindgen::rt::Cleanup::new(layout7);
+                    for (i, e) in vec7.into_iter().enumerate() {
+                        let base = result7
+                            .add(i * (24 + 8 * ::core::mem::size_of::<*const u8>()));
+                        {
+                            let Statement {
+                                text: text1,
+                                rows: rows1,
+                                values: values1,
+                                expected: expected1,
+                            } = e;
+                            let vec2 = text1;
+                            let ptr2 = vec2.as_ptr().cast::<u8>();
+                            let len2 = vec2.len();
+                            *base
+                                .add(::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len2;
+                            *base.add(0).cast::<*mut u8>() = ptr2.cast_mut();
+                            *base
+                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                .cast::<i32>() = _rt::as_i32(rows1);
+                            let Cells { kinds: kinds3, ends: ends3, data: data3 } = values1;
+                            let vec4 = kinds3;
+                            let ptr4 = vec4.as_ptr().cast::<u8>();
+                            let len4 = vec4.len();
+                            *base
+                                .add(4 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len4;
+                            *base
+                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>() = ptr4.cast_mut();
+                            let vec5 = ends3;
+                            let ptr5 = vec5.as_ptr().cast::<u8>();
+                            let len5 = vec5.len();
+                            *base
+                                .add(6 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len5;
+                            *base
+                                .add(5 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>() = ptr5.cast_mut();
+                            let vec6 = data3;
+                            let ptr6 = vec6.as_ptr().cast::<u8>();
+                            let len6 = vec6.len();
+                            *base
+                                .add(8 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len6;
+                            *base
+                                .add(7 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>() = ptr6.cast_mut();
+                            match expected1 {
+                                Some(e) => {
+                                    *base
+                                        .add(8 + 8 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<u8>() = (1i32) as u8;
+                                    *base
+                                        .add(16 + 8 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<i64>() = _rt::as_i64(e);
+                                }
+                                None => {
+                                    *base
+                                        .add(8 + 8 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<u8>() = (0i32) as u8;
+                                }
+                            };
+                        }
+                    }
+                    let ptr8 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "weir:plugin/database@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "transact"]
+                        fn wit_import9(
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import9(
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import9(ptr0.cast_mut(), len0, result7, len7, ptr8);
+                    let l10 = i32::from(*ptr8.add(0).cast::<u8>());
+                    let result54 = match l10 {
+                        0 => {
+                            let e = {
+                                let l11 = *ptr8.add(8).cast::<*mut u8>();
+                                let l12 = *ptr8
+                                    .add(8 + 1 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let base29 = l11;
+                                let len29 = l12;
+                                let mut result29 = _rt::Vec::with_capacity(len29);
+                                for i in 0..len29 {
+                                    let base = base29
+                                        .add(i * (8 + 8 * ::core::mem::size_of::<*const u8>()));
+                                    let e29 = {
+                                        let l13 = *base.add(0).cast::<i64>();
+                                        let l14 = *base.add(8).cast::<*mut u8>();
+                                        let l15 = *base
+                                            .add(8 + 1 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        let base19 = l14;
+                                        let len19 = l15;
+                                        let mut result19 = _rt::Vec::with_capacity(len19);
+                                        for i in 0..len19 {
+                                            let base = base19
+                                                .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                                            let e19 = {
+                                                let l16 = *base.add(0).cast::<*mut u8>();
+                                                let l17 = *base
+                                                    .add(::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len18 = l17;
+                                                let bytes18 = _rt::Vec::from_raw_parts(
+                                                    l16.cast(),
+                                                    len18,
+                                                    len18,
+                                                );
+                                                _rt::string_lift(bytes18)
+                                            };
+                                            result19.push(e19);
+                                        }
+                                        _rt::cabi_dealloc(
+                                            base19,
+                                            len19 * (2 * ::core::mem::size_of::<*const u8>()),
+                                            ::core::mem::size_of::<*const u8>(),
+                                        );
+                                        let l20 = *base
+                                            .add(8 + 2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l21 = *base
+                                            .add(8 + 3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        let len22 = l21;
+                                        let l23 = *base
+                                            .add(8 + 4 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l24 = *base
+                                            .add(8 + 5 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        let len25 = l24;
+                                        let l26 = *base
+                                            .add(8 + 6 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l27 = *base
+                                            .add(8 + 7 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        let len28 = l27;
+                                        Outcome {
+                                            affected: l13 as u64,
+                                            columns: result19,
+                                            rows: Cells {
+                                                kinds: <_ as From<
+                                                    _rt::Vec<_>,
+                                                >>::from(
+                                                    _rt::Vec::from_raw_parts(l20.cast(), len22, len22),
+                                                ),
+                                                ends: <_ as From<
+                                                    _rt::Vec<_>,
+                                                >>::from(
+                                                    _rt::Vec::from_raw_parts(l23.cast(), len25, len25),
+                                                ),
+                                                data: <_ as From<
+                                                    _rt::Vec<_>,
+                                                >>::from(_rt::Vec::from_raw_parts(l26.cast(), len28, len28)),
+                                            },
+                                        }
+                                    };
+                                    result29.push(e29);
+                                }
+                                _rt::cabi_dealloc(
+                                    base29,
+                                    len29 * (8 + 8 * ::core::mem::size_of::<*const u8>()),
+                                    8,
+                                );
+                                result29
+                            };
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l30 = i32::from(*ptr8.add(8).cast::<u8>());
+                                let v53 = match l30 {
+                                    0 => {
+                                        let e53 = {
+                                            let l31 = *ptr8.add(16).cast::<*mut u8>();
+                                            let l32 = *ptr8
+                                                .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len33 = l32;
+                                            let bytes33 = _rt::Vec::from_raw_parts(
+                                                l31.cast(),
+                                                len33,
+                                                len33,
+                                            );
+                                            _rt::string_lift(bytes33)
+                                        };
+                                        Failure::Refused(e53)
+                                    }
+                                    1 => {
+                                        let e53 = {
+                                            let l34 = *ptr8.add(16).cast::<*mut u8>();
+                                            let l35 = *ptr8
+                                                .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len36 = l35;
+                                            let bytes36 = _rt::Vec::from_raw_parts(
+                                                l34.cast(),
+                                                len36,
+                                                len36,
+                                            );
+                                            _rt::string_lift(bytes36)
+                                        };
+                                        Failure::Unavailable(e53)
+                                    }
+                                    2 => Failure::Timeout,
+                                    3 => {
+                                        let e53 = {
+                                            let l37 = *ptr8.add(16).cast::<*mut u8>();
+                                            let l38 = *ptr8
+                                                .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len39 = l38;
+                                            let bytes39 = _rt::Vec::from_raw_parts(
+                                                l37.cast(),
+                                                len39,
+                                                len39,
+                                            );
+                                            _rt::string_lift(bytes39)
+                                        };
+                                        Failure::Conflict(e53)
+                                    }
+                                    4 => {
+                                        let e53 = {
+                                            let l40 = *ptr8.add(16).cast::<*mut u8>();
+                                            let l41 = *ptr8
+                                                .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len42 = l41;
+                                            let bytes42 = _rt::Vec::from_raw_parts(
+                                                l40.cast(),
+                                                len42,
+                                                len42,
+                                            );
+                                            _rt::string_lift(bytes42)
+                                        };
+                                        Failure::Unknown(e53)
+                                    }
+                                    5 => {
+                                        let e53 = {
+                                            let l43 = *ptr8.add(16).cast::<*mut u8>();
+                                            let l44 = *ptr8
+                                                .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len45 = l44;
+                                            let bytes45 = _rt::Vec::from_raw_parts(
+                                                l43.cast(),
+                                                len45,
+                                                len45,
+                                            );
+                                            _rt::string_lift(bytes45)
+                                        };
+                                        Failure::Missing(e53)
+                                    }
+                                    6 => {
+                                        let e53 = {
+                                            let l46 = *ptr8.add(16).cast::<i32>();
+                                            let l47 = *ptr8.add(20).cast::<i32>();
+                                            let l48 = *ptr8.add(24).cast::<*mut u8>();
+                                            let l49 = *ptr8
+                                                .add(24 + 1 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len50 = l49;
+                                            let bytes50 = _rt::Vec::from_raw_parts(
+                                                l48.cast(),
+                                                len50,
+                                                len50,
+                                            );
+                                            WrongRow {
+                                                statement: l46 as u32,
+                                                row: l47 as u32,
+                                                message: _rt::string_lift(bytes50),
+                                            }
+                                        };
+                                        Failure::Wrong(e53)
+                                    }
+                                    7 => {
+                                        let e53 = {
+                                            let l51 = *ptr8.add(16).cast::<i64>();
+                                            l51 as u64
+                                        };
+                                        Failure::Unexpected(e53)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 8, "invalid enum discriminant");
+                                        let e53 = {
+                                            let l52 = *ptr8.add(16).cast::<i64>();
+                                            l52 as u64
+                                        };
+                                        Failure::TooLarge(e53)
+                                    }
+                                };
+                                v53
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result54
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Ends the call of a sink that cannot go on for now, as where the database is away: this instance is discarded, and
+            /// the task begins again from its last commit, in a while. Does not return. For a plugin that is no sink, it is a trap.
+            #[allow(async_fn_in_trait)]
+            pub fn begin_again(why: &str) -> () {
+                unsafe {
+                    let vec0 = why;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "weir:plugin/database@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "begin-again"]
+                        fn wit_import1(_: *mut u8, _: usize);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import1(_: *mut u8, _: usize) {
+                        unreachable!()
+                    }
+                    wit_import1(ptr0.cast_mut(), len0);
+                }
+            }
+        }
     }
 }
 #[rustfmt::skip]
@@ -460,6 +1209,88 @@ mod _rt {
             unsafe { core::hint::unreachable_unchecked() }
         }
     }
+    pub fn as_i32<T: AsI32>(t: T) -> i32 {
+        t.as_i32()
+    }
+    pub trait AsI32 {
+        fn as_i32(self) -> i32;
+    }
+    impl<'a, T: Copy + AsI32> AsI32 for &'a T {
+        fn as_i32(self) -> i32 {
+            (*self).as_i32()
+        }
+    }
+    impl AsI32 for i32 {
+        #[inline]
+        fn as_i32(self) -> i32 {
+            self as i32
+        }
+    }
+    impl AsI32 for u32 {
+        #[inline]
+        fn as_i32(self) -> i32 {
+            self as i32
+        }
+    }
+    impl AsI32 for i16 {
+        #[inline]
+        fn as_i32(self) -> i32 {
+            self as i32
+        }
+    }
+    impl AsI32 for u16 {
+        #[inline]
+        fn as_i32(self) -> i32 {
+            self as i32
+        }
+    }
+    impl AsI32 for i8 {
+        #[inline]
+        fn as_i32(self) -> i32 {
+            self as i32
+        }
+    }
+    impl AsI32 for u8 {
+        #[inline]
+        fn as_i32(self) -> i32 {
+            self as i32
+        }
+    }
+    impl AsI32 for char {
+        #[inline]
+        fn as_i32(self) -> i32 {
+            self as i32
+        }
+    }
+    impl AsI32 for usize {
+        #[inline]
+        fn as_i32(self) -> i32 {
+            self as i32
+        }
+    }
+    pub fn as_i64<T: AsI64>(t: T) -> i64 {
+        t.as_i64()
+    }
+    pub trait AsI64 {
+        fn as_i64(self) -> i64;
+    }
+    impl<'a, T: Copy + AsI64> AsI64 for &'a T {
+        fn as_i64(self) -> i64 {
+            (*self).as_i64()
+        }
+    }
+    impl AsI64 for i64 {
+        #[inline]
+        fn as_i64(self) -> i64 {
+            self as i64
+        }
+    }
+    impl AsI64 for u64 {
+        #[inline]
+        fn as_i64(self) -> i64 {
+            self as i64
+        }
+    }
     extern crate alloc as alloc_crate;
 }
 #[rustfmt::skip]
@@ -469,19 +1300,29 @@ mod _rt {
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 542] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xfb\x02\x01A\x02\x01\
-A\x02\x01B\x11\x01m\x06\x03get\x04head\x04post\x03put\x05patch\x06delete\x04\0\x06\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 1016] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xd5\x06\x01A\x02\x01\
+A\x04\x01B\x11\x01m\x06\x03get\x04head\x04post\x03put\x05patch\x06delete\x04\0\x06\
 method\x03\0\0\x01p}\x01r\x02\x04names\x05value\x02\x04\0\x06header\x03\0\x03\x01\
 p\x04\x01r\x05\x08endpoints\x06method\x01\x04paths\x07headers\x05\x04body\x02\x04\
 \0\x07request\x03\0\x06\x01r\x03\x06status{\x07headers\x05\x04body\x02\x04\0\x08\
 response\x03\0\x08\x01q\x04\x07refused\x01s\0\x0bunavailable\x01s\0\x07timeout\0\
 \0\x09too-large\x01w\0\x04\0\x07failure\x03\0\x0a\x01p\x07\x01j\x01\x09\x01\x0b\x01\
 p\x0d\x01@\x01\x08requests\x0c\0\x0e\x04\0\x04send\x01\x0f\x03\0\x16weir:plugin/\
-http@0.1.0\x05\0\x04\0>weir:plugin/capabilities-with-all-of-its-exports-removed@\
-0.1.0\x04\0\x0b2\x01\0,capabilities-with-all-of-its-exports-removed\x03\0\0\0G\x09\
-producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rus\
-t\x060.61.1";
+http@0.1.0\x05\0\x01B\x1a\x01m\x02\x05mysql\x08postgres\x04\0\x07dialect\x03\0\0\
+\x01p}\x01py\x01r\x03\x05kinds\x02\x04ends\x03\x04data\x02\x04\0\x05cells\x03\0\x04\
+\x01kw\x01r\x04\x04texts\x04rowsy\x06values\x05\x08expected\x06\x04\0\x09stateme\
+nt\x03\0\x07\x01ps\x01r\x03\x08affectedw\x07columns\x09\x04rows\x05\x04\0\x07out\
+come\x03\0\x0a\x01r\x03\x09statementy\x03rowy\x07messages\x04\0\x09wrong-row\x03\
+\0\x0c\x01q\x09\x07refused\x01s\0\x0bunavailable\x01s\0\x07timeout\0\0\x08confli\
+ct\x01s\0\x07unknown\x01s\0\x07missing\x01s\0\x05wrong\x01\x0d\0\x0aunexpected\x01\
+w\0\x09too-large\x01w\0\x04\0\x07failure\x03\0\x0e\x01j\x01\x01\x01\x0f\x01@\x01\
+\x08endpoints\0\x10\x04\0\x06speaks\x01\x11\x01p\x08\x01p\x0b\x01j\x01\x13\x01\x0f\
+\x01@\x02\x08endpoints\x0astatements\x12\0\x14\x04\0\x08transact\x01\x15\x01@\x01\
+\x03whys\x01\0\x04\0\x0bbegin-again\x01\x16\x03\0\x1aweir:plugin/database@0.1.0\x05\
+\x01\x04\0>weir:plugin/capabilities-with-all-of-its-exports-removed@0.1.0\x04\0\x0b\
+2\x01\0,capabilities-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\
+\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

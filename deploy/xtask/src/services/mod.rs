@@ -8,7 +8,9 @@ mod certificates;
 mod clients;
 mod facts;
 mod kafka;
+mod mariadb;
 mod ports;
+mod postgres;
 mod processes;
 mod rabbitmq;
 
@@ -105,6 +107,10 @@ pub enum Name {
     Kafka,
     /// RabbitMQ.
     Rabbitmq,
+    /// MariaDB.
+    Mariadb,
+    /// PostgreSQL.
+    Postgres,
 }
 
 /// What is asked for beyond the server itself.
@@ -322,6 +328,8 @@ impl Name {
         match self {
             Name::Kafka => &kafka::Kafka,
             Name::Rabbitmq => &rabbitmq::RabbitMq,
+            Name::Mariadb => &mariadb::MariaDb,
+            Name::Postgres => &postgres::Postgres,
         }
     }
 

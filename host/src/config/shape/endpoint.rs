@@ -21,7 +21,11 @@ static HEADER: Form = Form {
 };
 
 /// The types of endpoints.
-pub static ENDPOINTS: &[Variant] = &[Variant { key: "type", word: Some("http"), shape: &HTTP_ENDPOINT }];
+pub static ENDPOINTS: &[Variant] = &[
+    Variant { key: "type", word: Some("http"), shape: &HTTP_ENDPOINT },
+    Variant { key: "type", word: Some("mysql"), shape: &MYSQL_ENDPOINT },
+    Variant { key: "type", word: Some("postgres"), shape: &POSTGRES_ENDPOINT },
+];
 
 /// A web service.
 pub static HTTP_ENDPOINT: Shape = Shape {
@@ -89,16 +93,85 @@ pub static HTTP_HEADER: Shape = Shape {
     ],
 };
 
+static MYSQL_URL: Form = Form {
+    what: "a URL like `mysql://weir@db.example.org:3306/shop`",
+    pattern: r"^mysql://[^\s?#:@/]+@[^\s?#@/]+/[^\s?#/]+$",
+    rule: "invalid-url",
+    check: |text| endpoint::mysql_url(text).map(drop),
+    help: "write `mysql://USER@HOST:PORT/DATABASE`; the password has a key of its own",
+};
+
+static POSTGRES_URL: Form = Form {
+    what: "a URL like `postgres://weir@db.example.org:5432/shop`",
+    pattern: r"^postgres://[^\s?#:@/]+@[^\s?#@/]+/[^\s?#/]+$",
+    rule: "invalid-url",
+    check: |text| endpoint::postgres_url(text).map(drop),
+    help: "write `postgres://USER@HOST:PORT/DATABASE`; the password has a key of its own",
+};
+
+const PASSWORD: Key =
+    key("password", Kind::Secret, Optional, "The password: `{secret: NAME}`. No plugin sees it. None, without it.");
+const DATABASE_TLS: Key = key(
+    "tls",
+    Kind::Group(&CLIENT_TLS),
+    Optional,
+    "TLS: whom to trust and what to show; `{}` trusts whom the system trusts. Without it, what is sent goes over the network as it is.",
+);
+const CONNECTIONS_MAX: Key = key(
+    "connections_max",
+    Kind::Number(1..=1_000),
+    Default("8"),
+    "Connections at once, of all the plugins that are granted it.",
+);
+const TRANSACTION_TIMEOUT: Key =
+    key("timeout", Kind::Duration(10..=HOUR), Default("30s"), "How long a connection or a transaction may take.");
+
+/// A database that speaks MySQL's protocol.
+pub static MYSQL_ENDPOINT: Shape = Shape {
+    what: "a mysql endpoint",
+    doc: "A database of MySQL or MariaDB that plugins may be granted.",
+    keys: &[
+        key("type", Kind::Word("mysql"), Required, "The type of endpoint."),
+        key("url", Kind::Form(&MYSQL_URL), Required, "The database: `mysql://USER@HOST:PORT/DATABASE`."),
+        PASSWORD,
+        DATABASE_TLS,
+        CONNECTIONS_MAX,
+        TRANSACTION_TIMEOUT,
+    ],
+};
+
+/// A database of PostgreSQL.
+pub static POSTGRES_ENDPOINT: Shape = Shape {
+    what: "a postgres endpoint",
+    doc: "A database of PostgreSQL that plugins may be granted.",
+    keys: &[
+        key("type", Kind::Word("postgres"), Required, "The type of endpoint."),
+        key("url", Kind::Form(&POSTGRES_URL), Required, "The database: `postgres://USER@HOST:PORT/DATABASE`."),
+        PASSWORD,
+        DATABASE_TLS,
+        CONNECTIONS_MAX,
+        TRANSACTION_TIMEOUT,
+    ],
+};
+
 /// What a step is granted.
 pub static GRANTS: Shape = Shape {
     what: "the group `grants`",
     doc: "What a plugin may reach beside the log and its own state.",
-    keys: &[key(
-        "http",
-        Kind::OneOrMany(&Kind::Name),
-        Optional,
-        "Web services, by their names under `endpoints`, that it may send requests to.",
-    )],
+    keys: &[
+        key(
+            "http",
+            Kind::OneOrMany(&Kind::Name),
+            Optional,
+            "Web services, by their names under `endpoints`, that it may send requests to.",
+        ),
+        key(
+            "database",
+            Kind::OneOrMany(&Kind::Name),
+            Optional,
+            "Databases, by their names under `endpoints`, that it may run transactions in.",
+        ),
+    ],
 };
 
 /// The key of a step or sink.

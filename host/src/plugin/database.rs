@@ -1,0 +1,141 @@
+//! The interface `database` as a guest calls it: what it names is looked up among what its step was granted.
+//!
+//! Judges what a guest hands over and bounds how long it waits; transactions are run by `endpoint/database`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use wasmtime::component::Linker;
+use wasmtime::{Result, StoreContextMut};
+
+use super::bindings::{
+    DATABASE, DatabaseCells, DatabaseDialectIn, DatabaseFailureIn, DatabaseOutcomeIn, DatabaseStatementOut,
+    DatabaseWrongRow,
+};
+use super::limits::{State, cut, one_line};
+use crate::config::Dialect;
+use crate::endpoint::database::{Cells, Client, Failure, Outcome, Statement};
+
+/// Statements of one transaction.
+const STATEMENTS_MAX: usize = 1_000;
+/// Bytes that one call returns.
+const RETURNED_BYTES_MAX: usize = 64 << 20;
+
+/// What a step was granted of databases, and how much longer the call that it is in may wait.
+#[derive(Default)]
+pub(super) struct Databases {
+    clients: Arc<[Arc<Client>]>,
+    wait_left: Duration,
+}
+
+impl Databases {
+    /// Lets these be reached from now on.
+    pub(super) fn grant(&mut self, clients: &Arc<[Arc<Client>]>) {
+        self.clients = clients.clone();
+    }
+
+    /// Begins a call that may wait so long.
+    pub(super) fn begin(&mut self, wait_max: Duration) {
+        self.wait_left = wait_max;
+    }
+
+    /// The client of an endpoint; that of the only one, where none is named.
+    fn client(&self, name: &str) -> std::result::Result<Arc<Client>, Failure> {
+        let granted = || {
+            let names = self.clients.iter().map(|client| format!("`{}`", client.settings().name));
+            names.collect::<Vec<_>>().join(", ")
+        };
+        match (name, &*self.clients) {
+            (_, []) => Err(Failure::Refused("no endpoint can be asked while a plugin is configured".into())),
+            ("", [only]) => Ok(only.clone()),
+            ("", _) => Err(Failure::Refused(format!("it names no endpoint; granted are {}", granted()))),
+            (name, clients) => {
+                let found = clients.iter().find(|client| *client.settings().name == *name).cloned();
+                let other = || format!("the step was not granted an endpoint {name:?}, but {}", granted());
+                found.ok_or_else(|| Failure::Refused(other()))
+            }
+        }
+    }
+}
+
+/// The guest cannot go on for now. Told by [`super::Failure::Again`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Again(pub(super) String);
+
+/// Links databases, where the component wants them.
+pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
+    type Dialects = std::result::Result<DatabaseDialectIn, DatabaseFailureIn>;
+    type Outcomes = std::result::Result<Vec<DatabaseOutcomeIn>, DatabaseFailureIn>;
+    let mut interface = linker.instance(DATABASE)?;
+    interface.func_wrap("speaks", |store: StoreContextMut<'_, State>, (endpoint,): (String,)| {
+        let client = store.data().databases.client(&endpoint);
+        let dialect = client.map(|client| dialect(client.settings().dialect)).map_err(failure);
+        Ok((dialect as Dialects,))
+    })?;
+    interface.func_wrap("begin-again", |_: StoreContextMut<'_, State>, (why,): (String,)| -> Result<()> {
+        Err(Again(one_line(cut(&why))).into())
+    })?;
+    type Params = (String, Vec<DatabaseStatementOut>);
+    interface.func_wrap_async("transact", |mut store: StoreContextMut<'_, State>, (endpoint, given): Params| {
+        Box::new(async move {
+            let databases = &store.data().databases;
+            let (client, wait, began) = (databases.client(&endpoint), databases.wait_left, Instant::now());
+            let done = match client {
+                Ok(client) => transact(&client, given, began + wait).await,
+                Err(refused) => Err(refused),
+            };
+            store.data_mut().databases.wait_left = wait.saturating_sub(began.elapsed());
+            let outcomes = done.map(|outcomes| outcomes.into_iter().map(outcome).collect()).map_err(failure);
+            Ok((outcomes as Outcomes,))
+        })
+    })
+}
+
+async fn transact(
+    client: &Client,
+    given: Vec<DatabaseStatementOut>,
+    deadline: Instant,
+) -> std::result::Result<Vec<Outcome>, Failure> {
+    if given.len() > STATEMENTS_MAX {
+        let count = given.len();
+        return Err(Failure::Refused(format!("it has {count} statements, {STATEMENTS_MAX} are allowed")));
+    }
+    let statements = given.into_iter().map(statement).collect::<std::result::Result<Vec<_>, _>>()?;
+    client.transact(&statements, deadline, RETURNED_BYTES_MAX).await
+}
+
+fn statement(of: DatabaseStatementOut) -> std::result::Result<Statement, Failure> {
+    let DatabaseCells { kinds, ends, data } = of.values;
+    let values = Cells::new(kinds, ends, data)?;
+    Ok(Statement { text: of.text, rows: of.rows as usize, values, expected: of.expected })
+}
+
+fn outcome(of: Outcome) -> DatabaseOutcomeIn {
+    let (kinds, ends, data) = of.rows.into_columns();
+    DatabaseOutcomeIn { affected: of.affected, columns: of.columns, rows: DatabaseCells { kinds, ends, data } }
+}
+
+fn dialect(of: Dialect) -> DatabaseDialectIn {
+    match of {
+        Dialect::Mysql => DatabaseDialectIn::Mysql,
+        Dialect::Postgres => DatabaseDialectIn::Postgres,
+    }
+}
+
+fn failure(of: Failure) -> DatabaseFailureIn {
+    match of {
+        Failure::Refused(why) => DatabaseFailureIn::Refused(why),
+        Failure::Unavailable(why) => DatabaseFailureIn::Unavailable(why),
+        Failure::Timeout => DatabaseFailureIn::Timeout,
+        Failure::Conflict(why) => DatabaseFailureIn::Conflict(why),
+        Failure::Unknown(why) => DatabaseFailureIn::Unknown(why),
+        Failure::Missing(why) => DatabaseFailureIn::Missing(why),
+        Failure::Wrong { statement, row, message } => {
+            DatabaseFailureIn::Wrong(DatabaseWrongRow { statement, row, message })
+        }
+        Failure::Unexpected(affected) => DatabaseFailureIn::Unexpected(affected),
+        Failure::TooLarge(limit) => DatabaseFailureIn::TooLarge(limit),
+    }
+}

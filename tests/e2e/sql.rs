@@ -1,0 +1,313 @@
+//! Records into tables of real databases, MariaDB and PostgreSQL: what arrives, how often when things are killed, and what hostile
+//! names of fields do there.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::{Bench, Running};
+use crate::services::{Facts, Servers, run, unique};
+
+/// How often the appliance is killed, and the database.
+const KILLS: u32 = 20;
+const SERVER_KILLS: u32 = 5;
+/// Lines that come in each life.
+const LINES_A_LIFE: u32 = 3_000;
+
+/// A database of the tests, as its own client sees it.
+struct Database<'a> {
+    server: &'static str,
+    facts: &'a Facts,
+}
+
+impl Database<'_> {
+    fn of<'a>(server: &'static str, facts: &'a Facts) -> Database<'a> {
+        Database { server, facts }
+    }
+
+    fn fact(&self, name: &str) -> &str {
+        self.facts.text(self.server, name)
+    }
+
+    /// The lines that the client prints, its columns divided by `|`.
+    fn ask(&self, statement: &str) -> Vec<String> {
+        let (host, port) = self.fact("address").split_once(':').unwrap();
+        let mut client = Command::new(self.fact("client"));
+        match self.server {
+            "mariadb" => {
+                client.args(["--no-defaults", "-N", "-B", "-h", host, "-P", port, "-u", self.fact("user")]);
+                client.arg(format!("-p{}", self.fact("password"))).args([self.fact("database"), "-e", statement])
+            }
+            _ => {
+                client.env("PGPASSWORD", self.fact("password")).args(["-At", "-h", host, "-p", port]);
+                client.args(["-U", self.fact("user"), self.fact("database"), "-c", statement])
+            }
+        };
+        run(&mut client).lines().map(|line| line.replace('\t', "|")).collect()
+    }
+
+    fn count(&self, table: &str) -> u64 {
+        self.ask(&format!("SELECT COUNT(*) FROM {table}")).first().map_or(0, |count| count.parse().unwrap())
+    }
+
+    /// A directory with a pipeline from `in.jsonl` by these steps into a table, and what is refused into a file.
+    fn bench(&self, steps: &str, config: &str) -> Bench {
+        let bench = Bench::new();
+        bench.write("password", self.fact("password"));
+        let kind = if self.server == "mariadb" { "mysql" } else { "postgres" };
+        let url = self.fact("url");
+        let pipeline = format!(
+            "
+version: 1
+secrets: {{ db: {{ file: password }} }}
+sources:
+  lines: {{ type: file, path: in.jsonl }}
+endpoints:
+  shop: {{ type: {kind}, url: '{url}', password: {{ secret: db }}, timeout: 5s }}
+pipelines:
+  write: {{ from: lines, steps: [{steps}], to: table }}
+  failed: {{ from: dead-letters, to: failed }}
+sinks:
+  table: {{ plugin: sql-sink, grants: {{ database: shop }}, limits: {{ wait_time_max: 2s }}, config: {config} }}
+  failed: {{ type: file, path: failed.jsonl, format: record }}
+"
+        );
+        bench.write("weir.yaml", &pipeline);
+        bench
+    }
+}
+
+/// Runs a pipeline to its end; nothing that it says holds the password.
+fn run_once(bench: &Bench, database: &Database<'_>) {
+    let output = bench.run(&["run", "weir.yaml", "--once"]);
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    assert!(!said.contains(database.fact("password")), "{said}");
+}
+
+fn sshd_lines() -> (String, u64) {
+    let (mut lines, mut invalid) = (String::new(), 0);
+    for n in 0..5_000 {
+        let message = match n % 3 {
+            0 => format!("Invalid user guest{n} from 192.0.2.{}", n % 250),
+            1 => format!("Failed password for root from 192.0.2.{} port {n} ssh2", n % 250),
+            _ => "Connection closed by 192.0.2.7 [preauth]".to_owned(),
+        };
+        invalid += u64::from(n % 3 == 0);
+        writeln!(lines, "Dec 10 06:55:{:02} LabSZ sshd[{}]: {message}", n % 60, 20_000 + n).unwrap();
+    }
+    (lines, invalid)
+}
+
+fn lines_are_parsed_filtered_and_stored(server: &'static str) {
+    let facts = Facts::shared();
+    let database = Database::of(server, &facts);
+    let table = unique("attempts").replace('-', "_");
+    let steps =
+        "syslog-parser, { sql: \"SELECT host, procid, message FROM input WHERE message LIKE '%Invalid user%'\" }";
+    let bench = database.bench(steps, &format!("{{ table: {table}, create_table: true }}"));
+    let (lines, invalid) = sshd_lines();
+    bench.write("in.jsonl", &lines);
+    run_once(&bench, &database);
+    assert_eq!(database.count(&table), invalid);
+    let first = database.ask(&format!("SELECT message FROM {table} WHERE message LIKE '%guest2997 %'"));
+    assert_eq!(first, ["Invalid user guest2997 from 192.0.2.247"]);
+    // It is all there already, and the appliance knows.
+    run_once(&bench, &database);
+    assert_eq!(database.count(&table), invalid);
+}
+
+#[test]
+fn lines_are_parsed_filtered_and_stored_in_mariadb() {
+    lines_are_parsed_filtered_and_stored("mariadb");
+}
+
+#[test]
+fn lines_are_parsed_filtered_and_stored_in_postgres() {
+    lines_are_parsed_filtered_and_stored("postgres");
+}
+
+fn upserts_columns_and_wrong_rows(server: &'static str) {
+    let facts = Facts::shared();
+    let database = Database::of(server, &facts);
+    let table = unique("shop").replace('-', "_");
+    let config = format!(
+        "{{ table: {table}, mode: upsert, pk: {{ mode: record_value, fields: [id] }}, create_table: true, add_columns: true, \
+         columns: {{ price: 'decimal(30,10)', at: timestamp, raw: binary, secret: {{ drop: true }}, qty: {{ name: amount }} }} }}"
+    );
+    let bench = database.bench("", &config);
+    let mut lines: Vec<_> = (0..1_000)
+        .map(|id| json!({ "id": id, "price": "1234567890.0123456789", "at": "2026-03-01T12:00:00+02:00", "qty": 1, "secret": "x" }))
+        .collect();
+    lines.push(json!({ "id": 7, "qty": 2, "raw": "AP8=", "extra": { "a": [1] }, "ok": true }));
+    lines.push(json!({ "id": 8, "qty": "many" }));
+    lines.push(json!({ "id": 9, "price": "1e40" }));
+    lines.push(json!({ "qty": 3 }));
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    bench.write("in.jsonl", &text);
+    run_once(&bench, &database);
+    assert_eq!(database.count(&table), 1_000);
+    let sum = database.ask(&format!("SELECT SUM(amount), COUNT(extra), MIN(price) FROM {table}"));
+    assert_eq!(sum, ["1001|1|1234567890.0123456789"]);
+    let seven = format!("SELECT id FROM {table} WHERE ok AND at = '2026-03-01 10:00:00' AND LENGTH(raw) = 2");
+    assert_eq!(database.ask(&seven), ["7"]);
+    // `1e40` is known to be wrong by the database alone, and so found by halving.
+    let failed = bench.lines("failed.jsonl");
+    assert_eq!(failed.len(), 3, "{failed:?}");
+    // Under another name the sink knows nothing of the first time: all is written again, and is the same.
+    let yaml = std::fs::read_to_string(bench.path("weir.yaml")).unwrap();
+    let other = yaml
+        .replace("to: table", "to: other")
+        .replace("  table: {", "  other: {")
+        .replace("version: 1", "version: 1\ndata: other");
+    bench.write("weir.yaml", &other);
+    run_once(&bench, &database);
+    assert_eq!(database.count(&table), 1_000);
+    assert_eq!(database.ask(&format!("SELECT SUM(amount), COUNT(extra), MIN(price) FROM {table}")), sum);
+}
+
+#[test]
+fn upserts_columns_and_wrong_rows_in_mariadb() {
+    upserts_columns_and_wrong_rows("mariadb");
+}
+
+#[test]
+fn upserts_columns_and_wrong_rows_in_postgres() {
+    upserts_columns_and_wrong_rows("postgres");
+}
+
+/// Each number is in the table once, whatever was killed and when.
+fn each_once_through_kills(server: &'static str) {
+    let servers = Servers::up(&[server], None);
+    let database = Database::of(server, &servers.facts);
+    database.ask("CREATE TABLE numbers (n BIGINT)");
+    let bench = database.bench("", "{ table: numbers, batch_rows_max: 50 }");
+    let (mut lines, mut seed, mut next) = (String::new(), 7_u64, 0_u32);
+    let mut midway = 0;
+    for life in 0..KILLS {
+        for _ in 0..LINES_A_LIFE {
+            writeln!(lines, "{{\"n\":{next}}}").unwrap();
+            next += 1;
+        }
+        bench.write("in.jsonl", &lines);
+        let mut running = bench.start(&["weir.yaml"]);
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(Duration::from_millis(150 + (seed >> 33) % 900));
+        if life % (KILLS / SERVER_KILLS) == 2 {
+            servers.kill(server);
+            restart(&servers, server);
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        running.assert_runs();
+        running.kill();
+        let written = database.count("numbers");
+        midway += u32::from(written % u64::from(LINES_A_LIFE) != 0);
+    }
+    assert!(midway > 0, "the appliance was killed in the middle of what it had to write");
+    let mut running = bench.start(&["weir.yaml"]);
+    until_all_are_there(&mut running, &database, u64::from(next));
+    assert_eq!(running.terminate(), 0);
+    let doubled = database.ask("SELECT n, COUNT(*) FROM numbers GROUP BY n HAVING COUNT(*) > 1");
+    assert!(doubled.is_empty(), "{doubled:?}");
+    assert_eq!(database.ask("SELECT COUNT(DISTINCT n), COUNT(*) FROM numbers"), [format!("{next}|{next}")]);
+    assert_eq!(bench.lines("failed.jsonl"), Vec::<String>::new());
+    let said = std::fs::read_to_string(bench.path("weir.log")).unwrap();
+    assert!(!said.contains(database.fact("password")));
+}
+
+/// A server that was killed may have helpers that are still about to end.
+fn restart(servers: &Servers, server: &str) {
+    for _ in 0..5 {
+        std::thread::sleep(Duration::from_millis(300));
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| servers.start(server))).is_ok() {
+            return;
+        }
+    }
+    panic!("{server} does not start again");
+}
+
+fn until_all_are_there(running: &mut Running, database: &Database<'_>, count: u64) {
+    running.until("all rows", || database.count("numbers") >= count);
+}
+
+#[test]
+fn each_record_is_in_mariadb_once_through_kills() {
+    each_once_through_kills("mariadb");
+}
+
+#[test]
+fn each_record_is_in_postgres_once_through_kills() {
+    each_once_through_kills("postgres");
+}
+
+/// Names that would do something else where they were not quoted.
+fn hostile_names() -> BTreeSet<String> {
+    let words = [
+        "select",
+        "a`b",
+        "a\"b",
+        "x'; DROP TABLE canary; --",
+        "Ünï",
+        "名前",
+        "a b",
+        "$1",
+        "?",
+        "a\\",
+        "); --",
+        "`",
+        "\"",
+        "😀",
+    ];
+    let mut names = BTreeSet::new();
+    for n in 0.. {
+        let word = words[n % words.len()];
+        names.insert(match n % 5 {
+            0 => format!("{word}{n}"),
+            1 => format!("{n}{word}"),
+            2 => format!("{word}{}{n}", "x".repeat(300)),
+            3 => format!("{word}\u{0}{n}"),
+            _ => format!("{word}{n}{word}"),
+        });
+        if names.len() == 1_000 {
+            return names;
+        }
+    }
+    names
+}
+
+fn hostile_names_do_nothing_else(server: &'static str) {
+    let servers = Servers::up(&[server], None);
+    let database = Database::of(server, &servers.facts);
+    database.ask("CREATE TABLE canary (n INTEGER)");
+    database.ask("INSERT INTO canary VALUES (1)");
+    let bench = database.bench("", "{ table: hostile, create_table: true, add_columns: true }");
+    let names = hostile_names();
+    let lines: String = names.iter().map(|name| format!("{}\n", json!({ "n": 1, name.as_str(): 1 }))).collect();
+    bench.write("in.jsonl", &lines);
+    run_once(&bench, &database);
+    let failed = bench.lines("failed.jsonl").len() as u64;
+    assert_eq!(database.count("hostile") + failed, 1_000);
+    assert!(failed >= 400, "those with 300 characters or a NUL are refused: {failed}");
+    assert_eq!(database.ask("SELECT n FROM canary"), ["1"]);
+    let schema = if server == "mariadb" { "DATABASE()" } else { "current_schema()" };
+    let tables = format!("SELECT table_name FROM information_schema.tables WHERE table_schema = {schema} ORDER BY 1");
+    assert_eq!(database.ask(&tables), ["canary", "hostile", "weir_progress"]);
+    let columns = format!(
+        "SELECT COUNT(*) FROM information_schema.columns WHERE table_schema = {schema} AND table_name = 'hostile'"
+    );
+    // As many columns as records that were stored, and `n`.
+    assert_eq!(database.ask(&columns), [(database.count("hostile") + 1).to_string()]);
+}
+
+#[test]
+fn hostile_names_do_nothing_else_in_mariadb() {
+    hostile_names_do_nothing_else("mariadb");
+}
+
+#[test]
+fn hostile_names_do_nothing_else_in_postgres() {
+    hostile_names_do_nothing_else("postgres");
+}
