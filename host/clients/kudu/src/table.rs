@@ -1,0 +1,284 @@
+//! An open table, and calls to the replicas of its tablets.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::batch::{Batch, Row};
+use crate::client::{Core, identified};
+use crate::error::{Error, Result};
+use crate::locations::{Locations, Tablet, Tablets};
+use crate::options::Address;
+use crate::partition::PartitionSchema;
+use crate::proto::master::GetTableSchemaResponse;
+use crate::proto::rpc::{RequestId, SignedToken, code as call_code};
+use crate::proto::tserver::{self, ScanResponse, TabletServerError, WriteResponse, code};
+use crate::retry::{Backoff, Deadline};
+use crate::rpc::{Call, Peer};
+use crate::scan::Scan;
+use crate::schema::Schema;
+use crate::session::Session;
+
+/// The longest that one call may take before another replica is tried.
+const ATTEMPT_MAX: Duration = Duration::from_secs(10);
+
+/// A table as it was when it was opened. Copies are the same table.
+#[derive(Debug, Clone)]
+pub struct Table {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub struct Inner {
+    pub core: Arc<Core>,
+    pub name: String,
+    id: Bytes,
+    pub schema: Arc<Schema>,
+    pub partition: Arc<PartitionSchema>,
+    replicas: i32,
+    pub locations: Locations,
+    authorization: Mutex<Option<SignedToken>>,
+}
+
+impl Table {
+    pub(crate) fn new(core: Arc<Core>, name: &str, answer: GetTableSchemaResponse) -> Result<Self> {
+        let schema = Schema::from_wire(&answer.schema.clone().unwrap_or_default())?;
+        let partition = PartitionSchema::from_wire(&answer.partition_schema.clone().unwrap_or_default(), &schema)?;
+        let id = answer.table_id.clone().unwrap_or_default();
+        let inner = Inner {
+            core,
+            name: answer.table_name.clone().unwrap_or_else(|| name.to_owned()),
+            locations: Locations::new(id.clone()),
+            id,
+            schema: Arc::new(schema),
+            partition: Arc::new(partition),
+            replicas: answer.num_replicas(),
+            authorization: Mutex::new(answer.authz_token),
+        };
+        Ok(Table { inner: Arc::new(inner) })
+    }
+
+    /// Its name when it was opened.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Its id, which stays when it gets another name.
+    pub fn id(&self) -> String {
+        String::from_utf8_lossy(&self.inner.id).into_owned()
+    }
+
+    /// Its columns.
+    pub fn schema(&self) -> &Schema {
+        &self.inner.schema
+    }
+
+    /// How many replicas each of its tablets has.
+    pub fn replicas(&self) -> i32 {
+        self.inner.replicas
+    }
+
+    /// An empty row.
+    pub fn row<'a>(&self) -> Row<'a> {
+        Row::new(Arc::clone(&self.inner.schema))
+    }
+
+    /// An empty batch.
+    pub fn batch(&self) -> Batch {
+        Batch::new(Arc::clone(&self.inner.schema), Arc::clone(&self.inner.partition))
+    }
+
+    /// What batches are written with.
+    pub fn session(&self) -> Session {
+        Session::new(self.clone())
+    }
+
+    /// Reads all rows and columns, unless told otherwise.
+    pub fn scan(&self) -> Scan {
+        Scan::new(self.clone())
+    }
+
+    /// How many rows it has.
+    pub async fn count(&self) -> Result<u64> {
+        self.scan().count().await
+    }
+}
+
+/// An answer of a tablet server, which may be an error.
+pub trait TabletAnswer: Message + Default {
+    fn take_error(&mut self) -> Option<TabletServerError>;
+}
+
+impl TabletAnswer for WriteResponse {
+    fn take_error(&mut self) -> Option<TabletServerError> {
+        self.error.take()
+    }
+}
+
+impl TabletAnswer for ScanResponse {
+    fn take_error(&mut self) -> Option<TabletServerError> {
+        self.error.take()
+    }
+}
+
+/// What is to be done before the next try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// The replica is there, and will be able to later.
+    Same,
+    /// Another replica may be able to now.
+    Other,
+    /// The replicas are elsewhere.
+    Locate,
+    /// The token for the table is no longer good.
+    Authorize,
+    /// The token for the cluster is no longer good.
+    Authenticate,
+}
+
+fn next(error: &Error) -> Next {
+    match error {
+        Error::Tablet { code, .. } => match *code {
+            code::NOT_THE_LEADER | code::TABLET_NOT_RUNNING => Next::Other,
+            code::TABLET_NOT_FOUND | code::TABLET_FAILED | code::WRONG_SERVER_UUID => Next::Locate,
+            _ => Next::Same,
+        },
+        Error::Call { code, .. } => match *code {
+            call_code::INVALID_AUTHORIZATION_TOKEN => Next::Authorize,
+            call_code::FATAL_INVALID_AUTHENTICATION_TOKEN => Next::Authenticate,
+            call_code::FATAL_SERVER_SHUTTING_DOWN => Next::Other,
+            _ => Next::Same,
+        },
+        _ => Next::Other,
+    }
+}
+
+/// The tries at one tablet: which replica is next, and what has become known of where they are.
+pub struct Tries<'a> {
+    table: &'a Inner,
+    deadline: &'a Deadline,
+    pub tablet: Arc<Tablet>,
+    tablets: Arc<Tablets>,
+    attempt: usize,
+    backoff: Backoff,
+}
+
+impl<'a> Tries<'a> {
+    pub fn new(table: &'a Inner, deadline: &'a Deadline, tablet: Arc<Tablet>, tablets: Arc<Tablets>) -> Self {
+        Tries { table, deadline, tablet, tablets, attempt: 0, backoff: Backoff::default() }
+    }
+
+    /// The replica to try now.
+    pub fn replica(&self) -> Result<(usize, Address)> {
+        let found = self.tablet.replica(self.attempt).map(|(index, address)| (index, address.clone()));
+        // Its replicas are unknown to the master for the moment.
+        found.ok_or_else(|| Error::Connect {
+            address: format!("tablet {}", self.tablet.name()),
+            source: std::io::Error::other("no replica of it is known"),
+        })
+    }
+
+    /// Gets ready for another try after an error, where that makes sense and there is time.
+    pub async fn again(&mut self, what: &str, error: Error, in_doubt: bool) -> Result<()> {
+        if !error.is_retriable() {
+            return Err(error);
+        }
+        tracing::debug!(tablet = self.tablet.name(), %error, "trying a tablet again");
+        let next = next(&error);
+        if next == Next::Other {
+            self.attempt += 1;
+            let replicas = self.tablet.replicas.len();
+            // Another one is tried at once; a pause is made when all have been.
+            if self.attempt < replicas {
+                return Ok(());
+            }
+        }
+        if !self.backoff.pause(self.deadline).await {
+            return Err(self.deadline.error(what, &error, in_doubt));
+        }
+        let prepared = match next {
+            Next::Same => Ok(()),
+            Next::Other | Next::Locate => self.locate().await,
+            Next::Authorize => self.table.authorize(self.deadline).await,
+            Next::Authenticate => self.table.core.masters.renew(self.deadline).await,
+        };
+        match prepared {
+            // The next try tells, or the one after it: the masters may be back by then.
+            Err(error) if error.is_retriable() && !matches!(error, Error::TimedOut { .. }) => Ok(()),
+            Err(error @ Error::TimedOut { .. }) => Err(self.deadline.error(what, &error, in_doubt)),
+            other => other,
+        }
+    }
+
+    async fn locate(&mut self) -> Result<()> {
+        let (core, seen) = (&self.table.core, Some(&self.tablets));
+        self.tablets = self.table.locations.refresh(&core.masters, self.deadline, seen).await?;
+        let same = self.tablets.all().iter().find(|tablet| tablet.id == self.tablet.id);
+        self.tablet = same.cloned().ok_or_else(|| Error::NotCovered { table: self.table.name.clone() })?;
+        self.attempt = 0;
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// The token that writes and scans carry, where the cluster knows privileges.
+    pub fn authorization(&self) -> Option<SignedToken> {
+        self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn authorize(&self, deadline: &Deadline) -> Result<()> {
+        let answer = self.core.schema(identified(self.id.clone()), deadline).await?;
+        *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = answer.authz_token;
+        Ok(())
+    }
+
+    /// Calls one replica once. Returns what lies beside the answer as well.
+    pub async fn ask<A: TabletAnswer>(
+        &self,
+        (tablet, address): (&Tablet, &Address),
+        method: &'static str,
+        request: &impl Message,
+        id: Option<RequestId>,
+        deadline: &Deadline,
+    ) -> Result<(A, Vec<Bytes>)> {
+        let until = deadline.attempt(ATTEMPT_MAX);
+        let connection = self.core.pool.get(Peer::TabletServer, address, until).await?;
+        let call = Call { service: tserver::SERVICE, method, until, id };
+        let response = connection.call(&call, request).await?;
+        let mut answer = A::decode(response.body)
+            .map_err(|error| Error::protocol(connection.address(), "an answer", error.to_string()))?;
+        match answer.take_error() {
+            Some(error) => Err(Error::Tablet {
+                tablet: tablet.name(),
+                address: connection.address().to_owned(),
+                code: error.code,
+                status: error.status.into(),
+            }),
+            None => Ok((answer, response.beside)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Code, Status};
+
+    #[test]
+    fn an_error_tells_what_to_do_before_the_next_try() {
+        let tablet = |code| {
+            let status = Status { code: Code::IllegalState, message: String::new() };
+            Error::Tablet { tablet: "t".to_owned(), address: "a:1".to_owned(), code, status }
+        };
+        let call = |code| Error::Call { address: "a:1".to_owned(), method: "Write", code, message: String::new() };
+        assert_eq!(next(&tablet(code::NOT_THE_LEADER)), Next::Other);
+        assert_eq!(next(&tablet(code::TABLET_NOT_FOUND)), Next::Locate);
+        assert_eq!(next(&tablet(code::THROTTLED)), Next::Same);
+        assert_eq!(next(&call(call_code::SERVER_TOO_BUSY)), Next::Same);
+        assert_eq!(next(&call(call_code::INVALID_AUTHORIZATION_TOKEN)), Next::Authorize);
+        assert_eq!(next(&call(call_code::FATAL_INVALID_AUTHENTICATION_TOKEN)), Next::Authenticate);
+        assert_eq!(next(&Error::ConnectionLost { address: "a:1".to_owned(), reason: String::new() }), Next::Other);
+    }
+}
