@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::certificates;
 use super::facts::Fact;
 use super::{COMPLETE, Place, Service};
 use crate::apt;
@@ -21,6 +22,9 @@ const VERSION: &str = "1.18.0";
 
 /// Debian's packages of the libraries that the binaries expect to find.
 const LIBRARIES: [&str; 5] = ["libkeyutils1", "libcom-err2", "libstdc++6", "libselinux1", "libcrypt1"];
+
+/// Whom the client's certificate names.
+const USER: &str = "weir";
 
 const PROGRAMS: [&str; 3] = ["kudu-master", "kudu-tserver", "kudu"];
 
@@ -59,6 +63,8 @@ impl Service for Kudu {
     }
 
     fn configure(&self, place: &Place) -> Result<()> {
+        // Used once the flags name them; until then Kudu has an authority of its own.
+        certificates::make(&place.dir, USER)?;
         for part in self.parts {
             let data = place.dir.join(part);
             fs::create_dir(&data).context(|| data.display())?;
@@ -88,6 +94,10 @@ impl Service for Kudu {
         Ok(vec![
             Fact::text("masters", self.masters(place)?),
             Fact::group("parts".to_owned(), self.parts.iter().map(address).collect::<Result<_>>()?),
+            Fact::text("ca", certificates::path(&place.dir, "ca.pem")?),
+            Fact::text("other_ca", certificates::path(&place.dir, "other-ca.pem")?),
+            Fact::text("certificate", certificates::path(&place.dir, "server.pem")?),
+            Fact::text("key", certificates::path(&place.dir, "server.key")?),
             Fact::text("dir", place.dir.display().to_string()),
             Fact::text("cli", home.join("bin/kudu").display().to_string()),
             Fact::group("cli_env".to_owned(), variables),

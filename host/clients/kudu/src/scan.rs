@@ -141,7 +141,7 @@ impl Scan {
         let tablets = table.locations.get(&table.core.masters, &table.core.deadline()).await?;
         let columns = self.table.schema().columns();
         let columns = self.columns.iter().filter_map(|index| columns.get(*index)).cloned().collect();
-        let (waiting, left) = (tablets.all().iter().cloned().collect(), self.limit.unwrap_or(u64::MAX));
+        let (waiting, left) = (tablets.all().iter().cloned().collect(), self.limit);
         Ok(Scanner { layout: Arc::new(Layout::new(columns)), scan: self, tablets, waiting, open: None, left })
     }
 
@@ -168,8 +168,8 @@ pub struct Scanner {
     tablets: Arc<Tablets>,
     waiting: VecDeque<Arc<Tablet>>,
     open: Option<Open>,
-    /// How many more rows are wanted.
-    left: u64,
+    /// How many more rows are wanted, where that is bounded.
+    left: Option<u64>,
 }
 
 /// A tablet that is being read.
@@ -202,14 +202,14 @@ impl Scanner {
     /// A tablet of which nothing was given out is read anew from another replica where one fails. Later failures are errors,
     /// and the scan is to be begun again.
     pub async fn next(&mut self) -> Result<Option<Rows>> {
-        while self.left > 0 {
+        while self.left != Some(0) {
             let Some(page) = self.page().await? else { return Ok(None) };
             self.open = page.open;
-            let rows = page.rows.first(usize::try_from(self.left).unwrap_or(usize::MAX));
+            let rows = page.rows.first(self.left.and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX));
             if rows.is_empty() {
                 continue;
             }
-            self.left -= rows.len() as u64;
+            self.left = self.left.map(|left| left - rows.len() as u64);
             if let Some(open) = &mut self.open {
                 open.has_given = true;
             }
@@ -262,7 +262,7 @@ impl Scanner {
         let table = &self.scan.table.inner;
         let new = NewScanRequest {
             tablet_id: tablet.id.clone(),
-            limit: (self.left < u64::MAX).then_some(self.left),
+            limit: self.left,
             projected_columns: self.layout.projection(),
             column_predicates: self.scan.predicates.clone(),
             authz_token: table.authorization(),

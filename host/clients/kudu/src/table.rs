@@ -8,7 +8,7 @@ use prost::Message;
 
 use crate::batch::{Batch, Row};
 use crate::client::{Core, identified};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::locations::{Locations, Tablet, Tablets};
 use crate::options::Address;
 use crate::partition::PartitionSchema;
@@ -140,8 +140,10 @@ enum Next {
 
 fn next(error: &Error) -> Next {
     match error {
-        Error::Tablet { code, .. } => match *code {
+        Error::Tablet { code, status, .. } => match *code {
             code::NOT_THE_LEADER | code::TABLET_NOT_RUNNING => Next::Other,
+            // Followers refuse writes by this, and leaders those which they can no longer finish.
+            code::UNKNOWN_ERROR if matches!(status.code, Code::IllegalState | Code::Aborted) => Next::Other,
             code::TABLET_NOT_FOUND | code::TABLET_FAILED | code::WRONG_SERVER_UUID => Next::Locate,
             _ => Next::Same,
         },
@@ -264,7 +266,7 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Code, Status};
+    use crate::error::Status;
 
     #[test]
     fn an_error_tells_what_to_do_before_the_next_try() {
@@ -274,6 +276,7 @@ mod tests {
         };
         let call = |code| Error::Call { address: "a:1".to_owned(), method: "Write", code, message: String::new() };
         assert_eq!(next(&tablet(code::NOT_THE_LEADER)), Next::Other);
+        assert_eq!(next(&tablet(code::UNKNOWN_ERROR)), Next::Other);
         assert_eq!(next(&tablet(code::TABLET_NOT_FOUND)), Next::Locate);
         assert_eq!(next(&tablet(code::THROTTLED)), Next::Same);
         assert_eq!(next(&call(call_code::SERVER_TOO_BUSY)), Next::Same);

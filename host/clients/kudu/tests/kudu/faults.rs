@@ -1,0 +1,203 @@
+//! Servers that die, come back, and hand over, while rows are written: none is lost, and none is told to be what it is not.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use kudu_client::{Client, Column, ColumnType, NewTable, Operation, RowError, Schema, Table, Value, ValueRef};
+use tokio::task::JoinSet;
+
+use super::servers::Servers;
+
+const WRITERS: i64 = 4;
+const BATCH: i64 = 200;
+
+async fn table(client: &Client, name: &str) -> Table {
+    let schema =
+        Schema::new(vec![Column::key("id", ColumnType::Int64), Column::new("text", ColumnType::String)]).unwrap();
+    client.create_table(&NewTable::new(name, schema).hash(["id"], 4).replicas(3)).await.unwrap()
+}
+
+/// Writes until it is told to stop.
+struct Writers {
+    tasks: JoinSet<(i64, Vec<RowError>)>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Writers {
+    fn start(table: &Table, operation: Operation) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut tasks = JoinSet::new();
+        for writer in 0..WRITERS {
+            tasks.spawn(write(table.clone(), operation, writer, Arc::clone(&stop)));
+        }
+        Writers { tasks, stop }
+    }
+
+    /// Lets them finish what they have begun. Returns how many rows each has written, and the errors of all.
+    async fn stop(self) -> (i64, Vec<RowError>) {
+        self.stop.store(true, Ordering::Relaxed);
+        let (mut rows, mut errors) = (0, Vec::new());
+        for (count, failures) in self.tasks.join_all().await {
+            rows += count;
+            errors.extend(failures);
+        }
+        (rows, errors)
+    }
+}
+
+async fn write(table: Table, operation: Operation, writer: i64, stop: Arc<AtomicBool>) -> (i64, Vec<RowError>) {
+    let session = table.session();
+    let (mut count, mut errors) = (0, Vec::new());
+    while !stop.load(Ordering::Relaxed) {
+        let mut batch = table.batch();
+        for id in count..count + BATCH {
+            let id = ValueRef::Int64(id * WRITERS + writer);
+            batch.push_cells(operation, &[Some(id), Some("some text".into())]).unwrap();
+        }
+        errors.extend(session.write(batch).await.errors);
+        count += BATCH;
+    }
+    (count, errors)
+}
+
+async fn ids(table: &Table) -> BTreeSet<i64> {
+    let mut scanner = table.scan().columns(["id"]).unwrap().open().await.unwrap();
+    let mut ids = BTreeSet::new();
+    while let Some(rows) = scanner.next().await.unwrap() {
+        for row in rows.iter() {
+            let Value::Int64(id) = row.get(0).unwrap().to_owned() else { panic!("no id") };
+            assert!(ids.insert(id), "{id} came twice");
+        }
+    }
+    ids
+}
+
+/// That all rows which were written are there, and that no row had an error.
+async fn check(table: &Table, writers: Writers) {
+    let (written, errors) = writers.stop().await;
+    assert!(errors.is_empty(), "{} errors of {written} rows, the first: {}", errors.len(), errors[0]);
+    let found = ids(table).await;
+    assert_eq!(found.len() as i64, written, "rows are missing");
+    assert_eq!(table.count().await.unwrap() as i64, written);
+    println!("{written} rows, missing 0");
+}
+
+async fn wait(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+/// The tablets of a table, each with the address of its leader.
+fn leaders(servers: &Servers, table: &str) -> Vec<(String, String)> {
+    let listed = servers.cli(&["table", "list", "--list_tablets", &format!("--tables={table}")]);
+    let mut tablets = Vec::new();
+    for line in listed.lines() {
+        match *line.split_whitespace().collect::<Vec<_>>() {
+            ["T", tablet] => tablets.push((tablet.to_owned(), String::new())),
+            ["L", _, address] => tablets.last_mut().unwrap().1 = address.to_owned(),
+            _ => {}
+        }
+    }
+    tablets
+}
+
+fn leading_master(servers: &Servers) -> String {
+    let listed = servers.cli(&["master", "list", "--columns=rpc-addresses,role", "--format=csv"]);
+    let line = listed.lines().find(|line| line.ends_with("LEADER")).unwrap_or_else(|| panic!("{listed}"));
+    servers.part_at(line.split(',').next().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_when_servers_die_and_leaders_move() {
+    let servers = Servers::up("kudu3");
+    let client = servers.client().await;
+
+    // A tablet server that leads is killed, and comes back; upserts go on meanwhile.
+    let killed = table(&client, "killed").await;
+    let writers = Writers::start(&killed, Operation::Upsert);
+    wait(2).await;
+    let (_, leader) = leaders(&servers, "killed").into_iter().find(|(_, leader)| !leader.is_empty()).unwrap();
+    let part = servers.part_at(&leader);
+    servers.kill(&part);
+    wait(4).await;
+    killed.count().await.unwrap();
+    servers.start(&part);
+    wait(2).await;
+    check(&killed, writers).await;
+
+    // Leaders step down; inserts show that none is carried out twice.
+    let moved = table(&client, "moved").await;
+    let writers = Writers::start(&moved, Operation::Insert);
+    for _ in 0..3 {
+        wait(1).await;
+        for (tablet, leader) in leaders(&servers, "moved") {
+            if !leader.is_empty() {
+                servers.cli(&["tablet", "leader_step_down", &tablet]);
+            }
+        }
+    }
+    wait(2).await;
+    check(&moved, writers).await;
+
+    // A tablet server dies under inserts: those without answer are sent again, and known again.
+    let inserted = table(&client, "inserted").await;
+    let writers = Writers::start(&inserted, Operation::Insert);
+    for _ in 0..2 {
+        wait(2).await;
+        let (_, leader) = leaders(&servers, "inserted").into_iter().find(|(_, leader)| !leader.is_empty()).unwrap();
+        let part = servers.part_at(&leader);
+        servers.kill(&part);
+        wait(3).await;
+        servers.start(&part);
+    }
+    wait(2).await;
+    check(&inserted, writers).await;
+
+    // The leading master dies: rows go on, and tables are made by its successor.
+    let master = leading_master(&servers);
+    let writers = Writers::start(&inserted, Operation::Upsert);
+    wait(1).await;
+    servers.kill(&master);
+    let late = table(&client, "late").await;
+    assert_ne!(leading_master(&servers), master);
+    servers.start(&master);
+    let (_, errors) = writers.stop().await;
+    assert_eq!(errors, []);
+    let mut batch = late.batch();
+    batch.push_cells(Operation::Insert, &[Some(ValueRef::Int64(1)), Some("late".into())]).unwrap();
+    assert!(late.session().write(batch).await.is_complete());
+    assert!(client.list_tables(None).await.unwrap().contains(&"late".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_servers_may_be_gone_for_a_while() {
+    let servers = Servers::up("kudu");
+    let client = servers.client().await;
+    let schema = Schema::new(vec![Column::key("id", ColumnType::Int64), Column::new("text", ColumnType::String)]);
+    let definition = NewTable::new("gone", schema.unwrap()).hash(["id"], 3);
+    let table = client.create_table(&definition).await.unwrap();
+    let writers = Writers::start(&table, Operation::Insert);
+    wait(1).await;
+    for part in ["master-1", "tserver-1"] {
+        servers.kill(part);
+    }
+    wait(2).await;
+    for part in ["master-1", "tserver-1"] {
+        servers.start(part);
+    }
+    wait(2).await;
+    check(&table, writers).await;
+    assert_eq!(client.list_tables(None).await.unwrap(), ["gone"]);
+
+    // Where nobody comes back, every row gets an outcome in time.
+    servers.kill("tserver-1");
+    let mut batch = table.batch();
+    for id in 0..100_i64 {
+        batch.push_cells(Operation::Upsert, &[Some(ValueRef::Int64(id)), Some("x".into())]).unwrap();
+    }
+    let report = table.session().timeout(Duration::from_secs(2)).write(batch).await;
+    assert_eq!(report.errors.len(), 100);
+    assert!(report.errors.iter().all(|error| error.is_retriable), "{}", report.errors[0]);
+    assert!(report.errors[0].message.contains("writing was not done within 2000 ms"), "{}", report.errors[0]);
+}
