@@ -244,7 +244,7 @@ impl Encoded {
         let bitmap = schema.columns().len().div_ceil(8);
         let begin = self.rows.len();
         let (set, null) = (begin + 1, begin + 1 + bitmap);
-        let bitmaps = if schema.has_nullable() { 2 * bitmap } else { bitmap };
+        let bitmaps = if schema.has_nullable { 2 * bitmap } else { bitmap };
         self.rows.push(operation.wire());
         self.rows.resize(begin + 1 + bitmaps, 0);
         for (index, (column, value)) in schema.columns().iter().zip(cells).enumerate() {
@@ -321,7 +321,7 @@ pub(crate) fn bounds(schema: &Schema, bounds: &[(u8, Vec<Option<ValueRef<'_>>>)]
     for (operation, cells) in bounds {
         let begin = out.rows.len();
         out.rows.push(*operation);
-        let bitmaps = if schema.has_nullable() { 2 * bitmap } else { bitmap };
+        let bitmaps = if schema.has_nullable { 2 * bitmap } else { bitmap };
         out.rows.resize(begin + 1 + bitmaps, 0);
         for (index, (column, value)) in schema.columns().iter().zip(cells).enumerate() {
             if let Some(value) = value {

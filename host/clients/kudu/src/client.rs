@@ -1,6 +1,7 @@
 //! A cluster: its tables by name, made, changed and dropped.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
@@ -35,11 +36,24 @@ pub struct Core {
     pub bytes: Arc<Semaphore>,
     /// Writes that are on their way, of all sessions.
     pub requests: Semaphore,
+    /// The latest time that a tablet server has told, by the clocks of the cluster; 0 before any has.
+    seen: AtomicU64,
 }
 
 impl Core {
     pub fn deadline(&self) -> Deadline {
         Deadline::after(self.pool.options().timeout)
+    }
+
+    /// Takes note of a time that a tablet server tells.
+    pub fn saw(&self, time: Option<u64>) {
+        self.seen.fetch_max(time.unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    /// What servers are told, so that what comes later is later by their clocks too, and so that replicas which follow wait
+    /// until they have what this client has written.
+    pub fn seen(&self) -> Option<u64> {
+        Some(self.seen.load(Ordering::Relaxed)).filter(|time| *time > 0)
     }
 
     /// Asks for a table's schema, which comes with a token where the cluster knows privileges.
@@ -59,6 +73,7 @@ impl Client {
             tracker: Tracker::new()?,
             bytes: Arc::new(Semaphore::new(IN_FLIGHT_BYTES_MAX)),
             requests: Semaphore::new(REQUESTS_MAX),
+            seen: AtomicU64::new(0),
         };
         let client = Client { core: Arc::new(core) };
         client.wait_for_leader().await?;

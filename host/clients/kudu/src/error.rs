@@ -53,6 +53,8 @@ pub enum Error {
         address: String,
         /// What was wrong.
         source: io::Error,
+        /// Whether the server may just not have its certificate yet: a tablet server gets it from a master once it has started.
+        retriable: bool,
     },
     /// A server refused a call before it looked at what was asked.
     #[error("{address} refused {method}: {message}")]
@@ -134,11 +136,11 @@ impl Error {
     pub fn is_retriable(&self) -> bool {
         match self {
             Error::Connect { .. } | Error::ConnectionLost { .. } | Error::TimedOut { .. } => true,
-            Error::NoLeader { retriable, .. } => *retriable,
+            Error::NoLeader { retriable, .. } | Error::Tls { retriable, .. } => *retriable,
             Error::Call { code, .. } => is_retriable_call(*code),
             Error::Master { code, status, .. } => is_retriable_master(*code, status),
             Error::Tablet { code, status, .. } => is_retriable_tablet(*code, status),
-            Error::Protocol { .. } | Error::Negotiation { .. } | Error::Tls { .. } => false,
+            Error::Protocol { .. } | Error::Negotiation { .. } => false,
             Error::NotCovered { .. } | Error::Column { .. } | Error::Invalid(_) => false,
         }
     }

@@ -11,7 +11,7 @@ use crate::locations::{Tablet, Tablets};
 use crate::options::Address;
 use crate::proto::common::{ColumnPredicate, EqualityPredicate, InListPredicate, PredicateKind, RangePredicate};
 use crate::proto::rpc::Empty;
-use crate::proto::tserver::{NewScanRequest, ScanRequest, ScanResponse};
+use crate::proto::tserver::{NewScanRequest, READ_YOUR_WRITES, ScanRequest, ScanResponse};
 use crate::retry::Deadline;
 use crate::rows::{Layout, Rows};
 use crate::schema::Column;
@@ -90,7 +90,7 @@ impl<'a> Predicate<'a> {
     }
 }
 
-/// A scan to be made. Rows come in no particular order.
+/// A scan to be made. Rows come in no particular order; among them are all that the same client has written before.
 #[derive(Debug, Clone)]
 pub struct Scan {
     table: Table,
@@ -265,6 +265,8 @@ impl Scanner {
             limit: self.left,
             projected_columns: self.layout.projection(),
             column_predicates: self.scan.predicates.clone(),
+            read_mode: Some(READ_YOUR_WRITES),
+            propagated_timestamp: table.core.seen(),
             authz_token: table.authorization(),
         };
         let request = ScanRequest {
@@ -300,6 +302,7 @@ impl Scanner {
     }
 
     fn read(&self, answer: &ScanResponse, beside: Vec<Bytes>, open: Open) -> Result<Page> {
+        self.scan.table.inner.core.saw(answer.propagated_timestamp.max(answer.snap_timestamp));
         let rows = Rows::from_wire(&self.layout, answer.data.as_ref(), &beside);
         let rows =
             rows.map_err(|got| Error::protocol(&open.address.to_string(), "rows of the columns asked for", got))?;

@@ -280,6 +280,8 @@ fn default(column: &Column, raw: &Bytes) -> Result<Value> {
 pub struct Schema {
     columns: Vec<Column>,
     by_name: HashMap<String, usize>,
+    /// Whether rows have a bitmap of nulls.
+    pub(crate) has_nullable: bool,
 }
 
 impl Schema {
@@ -298,7 +300,8 @@ impl Schema {
         if let Some(late) = columns.iter().skip(keys).find(|column| column.is_key) {
             return Err(Error::column(&late.name, "expected key columns in front, got it behind another column"));
         }
-        Ok(Schema { columns, by_name })
+        let has_nullable = columns.iter().any(|column| column.is_nullable);
+        Ok(Schema { columns, by_name, has_nullable })
     }
 
     /// All columns, in order.
@@ -319,10 +322,6 @@ impl Schema {
     pub(crate) fn no_column(&self, name: &str) -> Error {
         let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
         Error::column(name, format!("expected one of {}", names.join(", ")))
-    }
-
-    pub(crate) fn has_nullable(&self) -> bool {
-        self.columns.iter().any(|column| column.is_nullable)
     }
 
     pub(crate) fn from_wire(schema: &SchemaMessage) -> Result<Self> {

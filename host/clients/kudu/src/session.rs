@@ -11,6 +11,7 @@ use crate::client::Core;
 use crate::error::{Code, Error, Result, Status};
 use crate::locations::{Tablet, Tablets};
 use crate::proto::common::{RowOperations, SchemaMessage};
+use crate::proto::rpc::RequestId;
 use crate::proto::tserver::{PerRowError, WriteRequest, WriteResponse};
 use crate::retry::Deadline;
 use crate::table::{Inner, Table, Tries};
@@ -106,7 +107,8 @@ impl Session {
         self
     }
 
-    /// Writes the rows of a batch, and tells what became of each. The batch may be kept by the caller, in an [`Arc`].
+    /// Writes the rows of a batch, and tells what became of each. The batch may be kept by the caller, in an [`Arc`]. Where the
+    /// future is dropped before it is done, any of the rows may have been written.
     pub async fn write(&self, batch: impl Into<Arc<Batch>>) -> WriteReport {
         let batch = batch.into();
         let (rows, deadline) = (batch.len(), Deadline::after(self.timeout));
@@ -180,12 +182,10 @@ impl Session {
 }
 
 fn group(batch: &Batch, tablets: &Tablets) -> Groups {
-    let by_id: HashMap<*const Tablet, usize> =
-        tablets.all().iter().enumerate().map(|(index, tablet)| (Arc::as_ptr(tablet), index)).collect();
     let mut groups = Groups { tablets: BTreeMap::new(), uncovered: Vec::new() };
     for (row, key) in batch.keys().enumerate() {
-        match tablets.find(key).and_then(|tablet| by_id.get(&Arc::as_ptr(tablet))) {
-            Some(index) => groups.tablets.entry(*index).or_default().push(row),
+        match tablets.find(key) {
+            Some(index) => groups.tablets.entry(index).or_default().push(row),
             None => groups.uncovered.push(row),
         }
     }
@@ -267,21 +267,19 @@ impl Work {
         }
     }
 
-    async fn attempt(
-        &self,
-        tries: &Tries<'_>,
-        operations: &RowOperations,
-        id: crate::proto::rpc::RequestId,
-    ) -> Result<WriteResponse> {
+    async fn attempt(&self, tries: &Tries<'_>, operations: &RowOperations, id: RequestId) -> Result<WriteResponse> {
         let (index, address) = tries.replica()?;
         let request = WriteRequest {
             tablet_id: tries.tablet.id.clone(),
             schema: Some(self.columns.clone()),
             row_operations: Some(operations.clone()),
+            propagated_timestamp: self.table.core.seen(),
             authz_token: self.table.authorization(),
         };
         let place = (&*tries.tablet, &address);
-        let (answer, _) = self.table.ask(place, "Write", &request, Some(id), &self.deadline).await?;
+        let asked = self.table.ask(place, "Write", &request, Some(id), &self.deadline).await;
+        let (answer, _): (WriteResponse, _) = asked?;
+        self.table.core.saw(answer.timestamp);
         // Leaders alone take writes.
         tries.tablet.led(index);
         Ok(answer)

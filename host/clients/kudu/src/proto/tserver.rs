@@ -9,6 +9,9 @@ use super::rpc::SignedToken;
 /// The name of the service.
 pub const SERVICE: &str = "kudu.tserver.TabletServerService";
 
+/// Rows as they are at some moment after all that the client knows to have happened.
+pub const READ_YOUR_WRITES: i32 = 3;
+
 /// What a tablet server refuses a call with.
 pub mod code {
     pub const UNKNOWN_ERROR: i32 = 1;
@@ -36,6 +39,8 @@ pub struct WriteRequest {
     pub schema: Option<SchemaMessage>,
     #[prost(message, optional, tag = "3")]
     pub row_operations: Option<RowOperations>,
+    #[prost(fixed64, optional, tag = "5")]
+    pub propagated_timestamp: Option<u64>,
     #[prost(message, optional, tag = "6")]
     pub authz_token: Option<SignedToken>,
 }
@@ -46,6 +51,8 @@ pub struct WriteResponse {
     pub error: Option<TabletServerError>,
     #[prost(message, repeated, tag = "2")]
     pub per_row_errors: Vec<PerRowError>,
+    #[prost(fixed64, optional, tag = "3")]
+    pub timestamp: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -64,6 +71,10 @@ pub struct NewScanRequest {
     pub limit: Option<u64>,
     #[prost(message, repeated, tag = "4")]
     pub projected_columns: Vec<ColumnSchema>,
+    #[prost(int32, optional, tag = "5")]
+    pub read_mode: Option<i32>,
+    #[prost(fixed64, optional, tag = "7")]
+    pub propagated_timestamp: Option<u64>,
     #[prost(message, repeated, tag = "13")]
     pub column_predicates: Vec<ColumnPredicate>,
     #[prost(message, optional, tag = "15")]
@@ -104,4 +115,8 @@ pub struct ScanResponse {
     pub has_more_results: Option<bool>,
     #[prost(message, optional, tag = "4")]
     pub data: Option<RowwiseRowBlock>,
+    #[prost(fixed64, optional, tag = "6")]
+    pub snap_timestamp: Option<u64>,
+    #[prost(fixed64, optional, tag = "9")]
+    pub propagated_timestamp: Option<u64>,
 }

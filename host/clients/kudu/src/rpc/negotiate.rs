@@ -35,6 +35,8 @@ pub struct Identity<'a> {
     pub password: &'a str,
     pub encryption: Encryption,
     pub trust: &'a Trust,
+    /// Whether the server may not have its certificate yet.
+    pub may_lack_certificate: bool,
     /// The authorities that may vouch for this server.
     pub roots: Arc<RootCertStore>,
     /// Handed out by a master; shown only to a server that an authority vouches for.
@@ -97,7 +99,9 @@ impl Identity<'_> {
         // Certificates are checked by authority alone, so any name will do.
         let name = ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
         let connected = TlsConnector::from(settings).connect(name, Handshake::new(tcp)).await;
-        let mut stream = connected.map_err(|source| Error::Tls { address: self.address.to_owned(), source })?;
+        let retriable = self.may_lack_certificate;
+        let failed = |source| Error::Tls { address: self.address.to_owned(), source, retriable };
+        let mut stream = connected.map_err(failed)?;
         stream.get_mut().0.finish();
         Ok(stream)
     }

@@ -96,6 +96,7 @@ impl Pool {
             password: &self.options.password,
             encryption: self.options.encryption,
             trust: &self.trust,
+            may_lack_certificate: peer == Peer::TabletServer,
             roots,
             token,
         };
