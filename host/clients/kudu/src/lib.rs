@@ -32,6 +32,9 @@
 //! move, encrypts where servers ask for it, tries again what may succeed later, within the time of [`Options::timeout`], and
 //! gives writes names by which servers know repetitions. What it leaves to the caller: a table that was changed has to be
 //! opened again, and a scan that fails midway has to be begun again.
+//!
+//! What it does not know: Kerberos and JSON web tokens, so a cluster has to take SASL PLAIN or ANONYMOUS; transactions; and the
+//! places of rows in tables whose ranges have hash buckets of their own, which can be read and not written.
 
 mod batch;
 mod cell;

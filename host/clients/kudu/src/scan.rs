@@ -11,7 +11,7 @@ use crate::locations::{Tablet, Tablets};
 use crate::options::Address;
 use crate::proto::common::{ColumnPredicate, EqualityPredicate, InListPredicate, PredicateKind, RangePredicate};
 use crate::proto::rpc::Empty;
-use crate::proto::tserver::{NewScanRequest, READ_YOUR_WRITES, ScanRequest, ScanResponse};
+use crate::proto::tserver::{NewScanRequest, READ_AT_SNAPSHOT, ScanRequest, ScanResponse};
 use crate::retry::Deadline;
 use crate::rows::{Layout, Rows};
 use crate::schema::Column;
@@ -90,7 +90,8 @@ impl<'a> Predicate<'a> {
     }
 }
 
-/// A scan to be made. Rows come in no particular order; among them are all that the same client has written before.
+/// A scan to be made. Rows come in no particular order. Each tablet is read as it is when its turn comes, with all that was
+/// written before, whichever of its replicas is read.
 #[derive(Debug, Clone)]
 pub struct Scan {
     table: Table,
@@ -265,7 +266,7 @@ impl Scanner {
             limit: self.left,
             projected_columns: self.layout.projection(),
             column_predicates: self.scan.predicates.clone(),
-            read_mode: Some(READ_YOUR_WRITES),
+            read_mode: Some(READ_AT_SNAPSHOT),
             propagated_timestamp: table.core.seen(),
             authz_token: table.authorization(),
         };

@@ -9,8 +9,8 @@ use super::rpc::SignedToken;
 /// The name of the service.
 pub const SERVICE: &str = "kudu.tserver.TabletServerService";
 
-/// Rows as they are at some moment after all that the client knows to have happened.
-pub const READ_YOUR_WRITES: i32 = 3;
+/// Rows as they are now by the server's clock. A replica that follows waits until it has all that the leader had by then.
+pub const READ_AT_SNAPSHOT: i32 = 2;
 
 /// What a tablet server refuses a call with.
 pub mod code {

@@ -5,6 +5,7 @@
 
 mod addresses;
 mod faults;
+mod lost;
 mod partitions;
 mod servers;
 mod tables;

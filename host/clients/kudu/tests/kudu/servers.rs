@@ -51,6 +51,11 @@ impl Servers {
         Client::connect(self.options()).await.unwrap()
     }
 
+    /// The address at which a process listens.
+    pub fn address(&self, part: &str) -> &str {
+        self.facts["parts"][part].as_str().unwrap()
+    }
+
     /// The process that listens at an address.
     pub fn part_at(&self, address: &str) -> String {
         let parts = self.facts["parts"].as_object().unwrap();
@@ -69,13 +74,24 @@ impl Servers {
 
     /// Adds flags to all processes and starts them again.
     pub fn restart_with(&self, flags: &[String]) {
-        for part in self.facts["parts"].as_object().unwrap().keys() {
+        self.add_flags("", flags);
+        self.restart();
+    }
+
+    /// Kills all processes and starts them again.
+    pub fn restart(&self) {
+        run(&mut self.xtask("kill"));
+        run(&mut self.xtask("start"));
+    }
+
+    /// Adds flags to the processes whose names begin so. They hold from their next start on.
+    pub fn add_flags(&self, begin: &str, flags: &[String]) {
+        let parts = self.facts["parts"].as_object().unwrap();
+        for part in parts.keys().filter(|part| part.starts_with(begin)) {
             let path = PathBuf::from(self.text("dir")).join(format!("{part}.flags"));
             let old = fs::read_to_string(&path).unwrap();
             fs::write(&path, format!("{old}{}\n", flags.join("\n"))).unwrap();
         }
-        run(&mut self.xtask("kill"));
-        run(&mut self.xtask("start"));
     }
 
     /// What a process has logged.

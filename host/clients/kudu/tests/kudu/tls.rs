@@ -1,6 +1,7 @@
 //! Encryption as servers demand it, whose certificates are believed, and tokens.
 
 use std::fs;
+use std::time::Duration;
 
 use kudu_client::{Client, Column, ColumnType, Encryption, Error, NewTable, Operation, Schema, Table, ValueRef};
 
@@ -52,6 +53,29 @@ async fn certificates_are_checked_by_the_authority_that_was_given() {
     let error = Client::connect(servers.options().authority(other)).await.unwrap_err();
     assert!(matches!(&error, Error::NoLeader { .. }) && !error.is_retriable(), "{error}");
     assert!(error.to_string().contains("TLS"), "{error}");
+}
+
+#[tokio::test]
+async fn tokens_that_have_expired_are_replaced() {
+    let servers = Servers::up("kudu");
+    let brief = ["--authn_token_validity_seconds=2", "--authz_token_validity_seconds=2"];
+    servers.add_flags("master", &brief.map(str::to_owned));
+    let strict = ["--tserver_enforce_access_control=true", "--rpc_trace_negotiation", "--v=1"];
+    servers.add_flags("tserver", &strict.map(str::to_owned));
+    servers.restart();
+    let client = servers.client().await;
+    let table = table(&client, "tokens").await;
+    write_and_count(&table).await;
+    // The token for the table has expired, then that for the cluster, which a new connection needs.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    write_and_count(&table).await;
+    servers.kill("tserver-1");
+    servers.start("tserver-1");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    write_and_count(&table).await;
+    let log = servers.log("tserver-1");
+    assert!(log.contains("authz token verification failure: token expired"), "no token for the table has expired");
+    assert!(log.contains("FATAL_INVALID_AUTHENTICATION_TOKEN"), "no token for the cluster has expired");
 }
 
 #[tokio::test]
