@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use kudu_client::{Client, Column, ColumnType, NewTable, Operation, RowError, Schema, Table, Value, ValueRef};
@@ -22,22 +22,29 @@ async fn table(client: &Client, name: &str) -> Table {
 /// Writes until it is told to stop.
 struct Writers {
     tasks: JoinSet<(i64, Vec<RowError>)>,
-    stop: Arc<AtomicBool>,
+    progress: Arc<Progress>,
+}
+
+#[derive(Default)]
+struct Progress {
+    stop: AtomicBool,
+    /// Rows that were told to be written.
+    confirmed: AtomicU64,
 }
 
 impl Writers {
     fn start(table: &Table, operation: Operation) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
+        let progress = Arc::<Progress>::default();
         let mut tasks = JoinSet::new();
         for writer in 0..WRITERS {
-            tasks.spawn(write(table.clone(), operation, writer, Arc::clone(&stop)));
+            tasks.spawn(write(table.clone(), operation, writer, Arc::clone(&progress)));
         }
-        Writers { tasks, stop }
+        Writers { tasks, progress }
     }
 
     /// Lets them finish what they have begun. Returns how many rows each has written, and the errors of all.
     async fn stop(self) -> (i64, Vec<RowError>) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.progress.stop.store(true, Ordering::Relaxed);
         let (mut rows, mut errors) = (0, Vec::new());
         for (count, failures) in self.tasks.join_all().await {
             rows += count;
@@ -47,16 +54,18 @@ impl Writers {
     }
 }
 
-async fn write(table: Table, operation: Operation, writer: i64, stop: Arc<AtomicBool>) -> (i64, Vec<RowError>) {
+async fn write(table: Table, operation: Operation, writer: i64, progress: Arc<Progress>) -> (i64, Vec<RowError>) {
     let session = table.session();
     let (mut count, mut errors) = (0, Vec::new());
-    while !stop.load(Ordering::Relaxed) {
+    while !progress.stop.load(Ordering::Relaxed) {
         let mut batch = table.batch();
         for id in count..count + BATCH {
             let id = ValueRef::Int64(id * WRITERS + writer);
             batch.push_cells(operation, &[Some(id), Some("some text".into())]).unwrap();
         }
-        errors.extend(session.write(batch).await.errors);
+        let report = session.write(batch).await;
+        progress.confirmed.fetch_add(report.written() as u64, Ordering::SeqCst);
+        errors.extend(report.errors);
         count += BATCH;
     }
     (count, errors)
@@ -85,7 +94,11 @@ async fn check(table: &Table, writers: Writers) {
 }
 
 async fn wait(seconds: u64) {
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    wait_ms(seconds * 1_000).await;
+}
+
+async fn wait_ms(milliseconds: u64) {
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
 }
 
 /// The tablets of a table, each with the address of its leader.
@@ -120,8 +133,13 @@ async fn nothing_is_lost_when_servers_die_and_leaders_move() {
     let (_, leader) = leaders(&servers, "killed").into_iter().find(|(_, leader)| !leader.is_empty()).unwrap();
     let part = servers.part_at(&leader);
     servers.kill(&part);
-    wait(4).await;
-    killed.count().await.unwrap();
+    // Whichever replicas are read now, they have what was confirmed before.
+    for _ in 0..8 {
+        wait_ms(500).await;
+        let confirmed = writers.progress.confirmed.load(Ordering::SeqCst);
+        let counted = killed.count().await.unwrap();
+        assert!(counted >= confirmed, "{counted} rows, and {confirmed} were written");
+    }
     servers.start(&part);
     wait(2).await;
     check(&killed, writers).await;
