@@ -219,3 +219,23 @@ async fn all_servers_may_be_gone_for_a_while() {
     assert!(report.errors.iter().all(|error| error.is_retriable), "{}", report.errors[0]);
     assert!(report.errors[0].message.contains("writing was not done within 2000 ms"), "{}", report.errors[0]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_too_busy_is_asked_again() {
+    let servers = Servers::up("kudu");
+    // One call is looked at, and one waits; of more, the server takes none.
+    let small = ["--rpc_num_service_threads=1", "--rpc_service_queue_length=1"];
+    servers.add_flags("tserver", &small.map(str::to_owned));
+    servers.restart();
+    let client = servers.client().await;
+    let schema = Schema::new(vec![Column::key("id", ColumnType::Int64), Column::new("text", ColumnType::String)]);
+    let definition = NewTable::new("busy", schema.unwrap()).hash(["id"], 8);
+    let table = client.create_table(&definition).await.unwrap();
+    let writers = Writers::start(&table, Operation::Insert);
+    wait(3).await;
+    check(&table, writers).await;
+    let log = servers.log("tserver-1");
+    let refused = |line: &&str| line.contains("] Write request") && line.contains("dropped due to backpressure");
+    let refused = log.lines().filter(refused).count();
+    assert!(refused > 0, "no write was refused");
+}

@@ -1,5 +1,7 @@
 //! Tables: made, listed, changed, renamed, dropped.
 
+use std::time::{Duration, Instant};
+
 use kudu_client::{Alteration, Code, Column, ColumnType, NewTable, Operation, Schema, Value, ValueRef};
 
 use super::servers::Servers;
@@ -33,6 +35,29 @@ async fn tables_are_made_listed_and_dropped() {
     let error = client.open_table("made").await.unwrap_err();
     assert!(error.is_table_missing() && !error.is_retriable(), "{error}");
     assert!(client.delete_table("made").await.unwrap_err().is_table_missing());
+}
+
+#[tokio::test]
+async fn rows_for_a_table_that_was_dropped_are_refused() {
+    let servers = Servers::shared();
+    let client = servers.client().await;
+    let table = client.create_table(&NewTable::new("dropped", schema())).await.unwrap();
+    let write = async || {
+        let mut batch = table.batch();
+        batch.push_cells(Operation::Upsert, &[Some(ValueRef::Int64(1)), None, None]).unwrap();
+        table.session().write(batch).await
+    };
+    assert!(write().await.is_complete());
+    client.delete_table("dropped").await.unwrap();
+    // The tablet server drops its tablet later.
+    let begun = Instant::now();
+    let mut report = write().await;
+    while report.is_complete() && begun.elapsed() < Duration::from_secs(20) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        report = write().await;
+    }
+    assert_eq!((report.errors.len(), report.errors[0].is_retriable), (1, false), "{report:?}");
+    assert_eq!(report.errors[0].code, Code::NotFound);
 }
 
 #[tokio::test]
