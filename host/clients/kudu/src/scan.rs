@@ -15,7 +15,7 @@ use crate::proto::tserver::{NewScanRequest, READ_AT_SNAPSHOT, ScanRequest, ScanR
 use crate::retry::Deadline;
 use crate::rows::{Layout, Rows};
 use crate::schema::Column;
-use crate::table::{Table, Tries};
+use crate::table::{PAGE_MAX, Table, Tries};
 use crate::value::ValueRef;
 
 /// What a server is asked to answer with at a time; a page may be somewhat larger.
@@ -277,7 +277,8 @@ impl Scanner {
             ..ScanRequest::default()
         };
         let place = (&**tablet, &address);
-        let (answer, beside): (ScanResponse, _) = table.ask(place, "Scan", &request, None, deadline).await?;
+        let (answer, beside): (ScanResponse, _) =
+            table.ask(place, "Scan", &request, None, deadline.attempt(PAGE_MAX)).await?;
         let open = Open {
             tablet: Arc::clone(tablet),
             address,
@@ -297,7 +298,7 @@ impl Scanner {
         };
         open.sequence += 1;
         let place = (&*open.tablet, &open.address);
-        let asked = self.scan.table.inner.ask(place, "Scan", &request, None, deadline).await;
+        let asked = self.scan.table.inner.ask(place, "Scan", &request, None, deadline.attempt(PAGE_MAX)).await;
         let (answer, beside): (ScanResponse, _) = asked?;
         self.read(&answer, beside, open)
     }
@@ -349,7 +350,8 @@ impl Scanner {
         };
         let table = &self.scan.table.inner;
         let place = (&*open.tablet, &open.address);
-        let closed = table.ask::<ScanResponse>(place, "Scan", &request, None, &table.core.deadline()).await;
+        let closed =
+            table.ask::<ScanResponse>(place, "Scan", &request, None, table.core.deadline().attempt(PAGE_MAX)).await;
         if let Err(error) = closed {
             // The server forgets the scan by itself, later.
             tracing::debug!(%error, "closing a scan");

@@ -14,7 +14,7 @@ use crate::proto::common::{RowOperations, SchemaMessage};
 use crate::proto::rpc::RequestId;
 use crate::proto::tserver::{PerRowError, WriteRequest, WriteResponse};
 use crate::retry::Deadline;
-use crate::table::{Inner, Table, Tries};
+use crate::table::{Inner, Table, Tries, WRITE_MAX};
 
 /// Rows of one request. Servers take 50 MB by default, and work best on a few.
 const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -277,7 +277,7 @@ impl Work {
             authz_token: self.table.authorization(),
         };
         let place = (&*tries.tablet, &address);
-        let asked = self.table.ask(place, "Write", &request, Some(id), &self.deadline).await;
+        let asked = self.table.ask(place, "Write", &request, Some(id), self.deadline.attempt(WRITE_MAX)).await;
         let (answer, _): (WriteResponse, _) = asked?;
         self.table.core.saw(answer.timestamp);
         // Leaders alone take writes.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
+use tokio::time::Instant;
 
 use crate::batch::{Batch, Row};
 use crate::client::{Core, identified};
@@ -21,8 +22,11 @@ use crate::scan::Scan;
 use crate::schema::Schema;
 use crate::session::Session;
 
-/// The longest that one call may take before another replica is tried.
-const ATTEMPT_MAX: Duration = Duration::from_secs(10);
+/// The longest that a write may take before another replica is tried: that costs nothing, as it is known again there.
+pub const WRITE_MAX: Duration = Duration::from_secs(5);
+
+/// The longest that a page of a scan may take: a server may look at many rows before it finds one that is wanted.
+pub const PAGE_MAX: Duration = Duration::from_secs(15);
 
 /// A table as it was when it was opened. Copies are the same table.
 #[derive(Debug, Clone)]
@@ -243,9 +247,8 @@ impl Inner {
         method: &'static str,
         request: &impl Message,
         id: Option<RequestId>,
-        deadline: &Deadline,
+        until: Instant,
     ) -> Result<(A, Vec<Bytes>)> {
-        let until = deadline.attempt(ATTEMPT_MAX);
         let connection = self.core.pool.get(Peer::TabletServer, address, until).await?;
         let call = Call { service: tserver::SERVICE, method, until, id };
         let response = connection.call(&call, request).await?;

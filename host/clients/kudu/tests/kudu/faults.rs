@@ -42,6 +42,10 @@ impl Writers {
         Writers { tasks, progress }
     }
 
+    fn confirmed(&self) -> u64 {
+        self.progress.confirmed.load(Ordering::SeqCst)
+    }
+
     /// Lets them finish what they have begun. Returns how many rows each has written, and the errors of all.
     async fn stop(self) -> (i64, Vec<RowError>) {
         self.progress.stop.store(true, Ordering::Relaxed);
@@ -121,71 +125,102 @@ fn leading_master(servers: &Servers) -> String {
     servers.part_at(line.split(',').next().unwrap())
 }
 
+/// The process that leads one of the tablets of a table.
+fn leading_part(servers: &Servers, table: &str) -> String {
+    let leader = leaders(servers, table).into_iter().map(|(_, leader)| leader).find(|leader| !leader.is_empty());
+    servers.part_at(&leader.unwrap())
+}
+
+/// Servers are brought up once: that takes longer than most of what is done to them.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_when_servers_die_and_leaders_move() {
     let servers = Servers::up("kudu3");
     let client = servers.client().await;
+    a_tablet_server_dies_under_upserts(&servers, &client).await;
+    leaders_step_down_under_inserts(&servers, &client).await;
+    tablet_servers_die_under_inserts(&servers, &client).await;
+    a_tablet_server_hangs_under_inserts(&servers, &client).await;
+    the_leading_master_dies(&servers, &client).await;
+}
 
-    // A tablet server that leads is killed, and comes back; upserts go on meanwhile.
-    let killed = table(&client, "killed").await;
-    let writers = Writers::start(&killed, Operation::Upsert);
+async fn a_tablet_server_dies_under_upserts(servers: &Servers, client: &Client) {
+    let table = table(client, "killed").await;
+    let writers = Writers::start(&table, Operation::Upsert);
     wait(2).await;
-    let (_, leader) = leaders(&servers, "killed").into_iter().find(|(_, leader)| !leader.is_empty()).unwrap();
-    let part = servers.part_at(&leader);
+    let part = leading_part(servers, "killed");
     servers.kill(&part);
     // Whichever replicas are read now, they have what was confirmed before.
     for _ in 0..8 {
         wait_ms(500).await;
-        let confirmed = writers.progress.confirmed.load(Ordering::SeqCst);
-        let counted = killed.count().await.unwrap();
+        let confirmed = writers.confirmed();
+        let counted = table.count().await.unwrap();
         assert!(counted >= confirmed, "{counted} rows, and {confirmed} were written");
     }
     servers.start(&part);
     wait(2).await;
-    check(&killed, writers).await;
+    check(&table, writers).await;
+}
 
-    // Leaders step down; inserts show that none is carried out twice.
-    let moved = table(&client, "moved").await;
-    let writers = Writers::start(&moved, Operation::Insert);
+/// Inserts show that none is carried out twice.
+async fn leaders_step_down_under_inserts(servers: &Servers, client: &Client) {
+    let table = table(client, "moved").await;
+    let writers = Writers::start(&table, Operation::Insert);
     for _ in 0..3 {
         wait(1).await;
-        for (tablet, leader) in leaders(&servers, "moved") {
-            if !leader.is_empty() {
-                servers.cli(&["tablet", "leader_step_down", &tablet]);
-            }
+        for (tablet, _) in leaders(servers, "moved").into_iter().filter(|(_, leader)| !leader.is_empty()) {
+            servers.cli(&["tablet", "leader_step_down", &tablet]);
         }
     }
     wait(2).await;
-    check(&moved, writers).await;
+    check(&table, writers).await;
+}
 
-    // A tablet server dies under inserts: those without answer are sent again, and known again.
-    let inserted = table(&client, "inserted").await;
-    let writers = Writers::start(&inserted, Operation::Insert);
+/// Those without answer are sent again, and known again.
+async fn tablet_servers_die_under_inserts(servers: &Servers, client: &Client) {
+    let table = table(client, "inserted").await;
+    let writers = Writers::start(&table, Operation::Insert);
     for _ in 0..2 {
         wait(2).await;
-        let (_, leader) = leaders(&servers, "inserted").into_iter().find(|(_, leader)| !leader.is_empty()).unwrap();
-        let part = servers.part_at(&leader);
+        let part = leading_part(servers, "inserted");
         servers.kill(&part);
         wait(3).await;
         servers.start(&part);
     }
     wait(2).await;
-    check(&inserted, writers).await;
+    check(&table, writers).await;
+}
 
-    // The leading master dies: rows go on, and tables are made by its successor.
-    let master = leading_master(&servers);
-    let writers = Writers::start(&inserted, Operation::Upsert);
+/// It hangs for longer than a call is waited for, then goes on as if nothing had been.
+async fn a_tablet_server_hangs_under_inserts(servers: &Servers, client: &Client) {
+    let table = table(client, "hung").await;
+    let writers = Writers::start(&table, Operation::Insert);
+    wait(2).await;
+    let part = leading_part(servers, "hung");
+    servers.signal(&part, "STOP");
+    wait(8).await;
+    let before = writers.confirmed();
+    wait(2).await;
+    assert!(writers.confirmed() > before, "nothing is written while {part} hangs");
+    servers.signal(&part, "CONT");
+    wait(2).await;
+    check(&table, writers).await;
+}
+
+/// Rows go on, and tables are made by its successor.
+async fn the_leading_master_dies(servers: &Servers, client: &Client) {
+    let master = leading_master(servers);
+    let old = table(client, "old").await;
+    let writers = Writers::start(&old, Operation::Upsert);
     wait(1).await;
     servers.kill(&master);
-    let late = table(&client, "late").await;
-    assert_ne!(leading_master(&servers), master);
-    servers.start(&master);
-    let (_, errors) = writers.stop().await;
-    assert_eq!(errors, []);
+    let late = table(client, "late").await;
+    assert_ne!(leading_master(servers), master);
     let mut batch = late.batch();
     batch.push_cells(Operation::Insert, &[Some(ValueRef::Int64(1)), Some("late".into())]).unwrap();
     assert!(late.session().write(batch).await.is_complete());
     assert!(client.list_tables(None).await.unwrap().contains(&"late".to_owned()));
+    servers.start(&master);
+    check(&old, writers).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -72,6 +72,19 @@ impl Servers {
         run(self.xtask("start").args(["--part", part]));
     }
 
+    /// Stops a process without ending it (SIGSTOP), or lets it go on (SIGCONT).
+    pub fn signal(&self, part: &str, signal: &str) {
+        let marks = [format!("WEIR_SERVICE={}", self.text("dir")), format!("WEIR_SERVICE_PART={part}")];
+        let is_it = |pid: &u32| {
+            let variables = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let has = |mark: &String| variables.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes());
+            marks.iter().all(has)
+        };
+        let names = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let pid = names.filter_map(|name| name.parse().ok()).find(is_it).unwrap();
+        run(Command::new("kill").args([format!("-{signal}"), pid.to_string()]));
+    }
+
     /// Adds flags to all processes and starts them again.
     pub fn restart_with(&self, flags: &[String]) {
         self.add_flags("", flags);
