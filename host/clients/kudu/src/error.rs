@@ -155,6 +155,12 @@ impl Error {
         matches!(self, Error::Master { code: master::code::TABLE_ALREADY_PRESENT, .. })
     }
 
+    /// Whether it says that the table has other columns now: open it again.
+    pub fn is_schema_outdated(&self) -> bool {
+        use tserver::code::{INVALID_SCHEMA, MISMATCHED_SCHEMA};
+        matches!(self, Error::Tablet { code: INVALID_SCHEMA | MISMATCHED_SCHEMA, .. })
+    }
+
     /// The general code that is nearest.
     pub fn code(&self) -> Code {
         match self {
@@ -326,7 +332,8 @@ mod tests {
     fn a_tablet_that_moves_is_tried_again_and_a_wrong_schema_is_not() {
         assert!(tablet(tserver::code::NOT_THE_LEADER, Code::IllegalState).is_retriable());
         assert!(tablet(tserver::code::UNKNOWN_ERROR, Code::ServiceUnavailable).is_retriable());
-        assert!(!tablet(5, Code::InvalidArgument).is_retriable());
+        let outdated = tablet(tserver::code::MISMATCHED_SCHEMA, Code::InvalidArgument);
+        assert!(outdated.is_schema_outdated() && !outdated.is_retriable());
         assert!(!tablet(tserver::code::UNKNOWN_ERROR, Code::NotFound).is_retriable());
     }
 

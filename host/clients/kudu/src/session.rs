@@ -79,6 +79,8 @@ pub struct RowError {
     pub is_retriable: bool,
     /// Whether the row may have been written nevertheless.
     pub is_uncertain: bool,
+    /// Whether the table has other columns now: open it again, and write the row as they demand.
+    pub is_schema_outdated: bool,
 }
 
 impl std::fmt::Display for RowError {
@@ -311,13 +313,22 @@ fn row_error(rows: &[usize], failure: PerRowError) -> Option<RowError> {
     let row = *rows.get(usize::try_from(failure.row_index).ok()?)?;
     let Status { code, message } = failure.error.into();
     let is_retriable = matches!(code, Code::ServiceUnavailable | Code::TimedOut);
-    Some(RowError { row, code, message: message.into(), is_retriable, is_uncertain: false })
+    let message = message.into();
+    Some(RowError { row, code, message, is_retriable, is_uncertain: false, is_schema_outdated: false })
 }
 
 /// The same error for several rows.
 fn failed(rows: impl IntoIterator<Item = usize>, error: &Error) -> Vec<RowError> {
     let (code, is_retriable, message) = (error.code(), error.is_retriable(), Arc::<str>::from(error.to_string()));
-    let failed = |row| RowError { row, code, message: Arc::clone(&message), is_retriable, is_uncertain: false };
+    let is_schema_outdated = error.is_schema_outdated();
+    let failed = |row| RowError {
+        row,
+        code,
+        message: Arc::clone(&message),
+        is_retriable,
+        is_uncertain: false,
+        is_schema_outdated,
+    };
     rows.into_iter().map(failed).collect()
 }
 

@@ -15,6 +15,8 @@ pub const READ_AT_SNAPSHOT: i32 = 2;
 /// What a tablet server refuses a call with.
 pub mod code {
     pub const UNKNOWN_ERROR: i32 = 1;
+    pub const INVALID_SCHEMA: i32 = 2;
+    pub const MISMATCHED_SCHEMA: i32 = 5;
     pub const TABLET_NOT_FOUND: i32 = 6;
     pub const TABLET_NOT_RUNNING: i32 = 12;
     pub const NOT_THE_LEADER: i32 = 15;

@@ -112,7 +112,8 @@ async fn columns_come_and_go() {
     let mut batch = old.batch();
     batch.push_cells(Operation::Upsert, &[id(3), Some("three".into()), None]).unwrap();
     let report = old.session().write(batch).await;
-    assert!(report.errors.len() == 1 && !report.errors[0].is_retriable, "{report:?}");
+    assert_eq!(report.errors.len(), 1);
+    assert!(report.errors[0].is_schema_outdated && !report.errors[0].is_retriable, "{report:?}");
     client.alter_table("altered anew", &Alteration::new().drop_column("note")).await.unwrap();
     assert!(client.open_table("altered anew").await.unwrap().schema().column("note").is_err());
 }
