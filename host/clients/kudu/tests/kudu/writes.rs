@@ -149,3 +149,43 @@ async fn a_batch_of_another_table_is_refused_whole() {
     assert_eq!(failures(&report), [(0, Code::InvalidArgument)]);
     assert!(one.session().write(one.batch()).await.is_complete());
 }
+
+#[tokio::test]
+async fn keys_that_are_not_unique_are_told_apart_by_a_count() {
+    let servers = Servers::shared();
+    let client = servers.client().await;
+    let mut count = Column::key("auto_incrementing_id", ColumnType::Int64);
+    count.is_auto_incrementing = true;
+    let columns = vec![Column::key("id", ColumnType::Int64), count, Column::nullable("n", ColumnType::Int32)];
+    let definition = NewTable::new("counted", Schema::new(columns).unwrap()).hash(["id"], 2);
+    let table = client.create_table(&definition).await.unwrap();
+    assert!(table.schema().columns()[1].is_auto_incrementing);
+    let mut batch = table.batch();
+    for n in 0..30 {
+        let cells = [Some(ValueRef::Int64(n % 3)), None, Some(ValueRef::Int32(n as i32))];
+        batch.push_cells(Operation::Insert, &cells).unwrap();
+    }
+    let set = [Some(ValueRef::Int64(1)), Some(ValueRef::Int64(1)), None];
+    let error = batch.push_cells(Operation::Insert, &set).unwrap_err().to_string();
+    assert!(error.starts_with("column auto_incrementing_id: expected nothing"), "{error}");
+    let report = table.session().write(batch).await;
+    assert_eq!(report.errors, []);
+    assert_eq!(table.count().await.unwrap(), 30);
+}
+
+#[tokio::test]
+async fn a_column_that_is_immutable_stays() {
+    let servers = Servers::shared();
+    let client = servers.client().await;
+    let mut fixed = Column::nullable("fixed", ColumnType::Int32);
+    fixed.is_immutable = true;
+    let schema = Schema::new(vec![Column::key("id", ColumnType::Int64), fixed]).unwrap();
+    let table = client.create_table(&NewTable::new("immutable", schema)).await.unwrap();
+    let write = async |operation, n| {
+        let mut batch = table.batch();
+        batch.push_cells(operation, &[Some(ValueRef::Int64(1)), Some(ValueRef::Int32(n))]).unwrap();
+        table.session().write(batch).await
+    };
+    assert!(write(Operation::Upsert, 1).await.is_complete());
+    assert_eq!(failures(&write(Operation::Update, 2).await), [(0, Code::Immutable)]);
+}
