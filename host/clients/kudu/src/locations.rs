@@ -17,7 +17,7 @@ use crate::proto::master::{
 use crate::retry::Deadline;
 
 /// Tablets in one answer of a master.
-const PAGE: u32 = 1_000;
+const PAGE: u32 = 64;
 
 /// A row that no tablet covers makes a master be asked again, as a range may be new, but not more often than this.
 const REFRESH_MIN: Duration = Duration::from_secs(1);
@@ -167,11 +167,13 @@ impl Locations {
             };
             let answer: GetTableLocationsResponse =
                 masters.call("GetTableLocations", &request, deadline, |_| false).await?;
-            let count = answer.tablet_locations.len();
+            let (count, known) = (answer.tablet_locations.len(), tablets.len());
             let page = answer.tablet_locations.iter().map(|tablet| Tablet::from_wire(tablet, &answer.ts_infos));
-            tablets.extend(page.map(Arc::new));
+            // A page may begin with the last tablet of the one before, even where that ends below the key that was asked for.
+            let seen = tablets.last().map(|tablet| tablet.id.clone());
+            tablets.extend(page.skip_while(|tablet| Some(&tablet.id) == seen.as_ref()).map(Arc::new));
             let end = tablets.last().map(|tablet| tablet.end.clone()).unwrap_or_default();
-            if count < PAGE as usize || end.is_empty() {
+            if count < PAGE as usize || tablets.len() == known || end.is_empty() {
                 break;
             }
             start = Some(end);

@@ -127,3 +127,24 @@ async fn kudu_itself_places_rows_as_the_client_does() {
         assert_eq!(tablet.trim().lines().next().unwrap().len(), 32, "{tablet}");
     }
 }
+
+#[tokio::test]
+async fn a_table_may_have_more_tablets_than_a_master_tells_at_a_time() {
+    let servers = Servers::shared();
+    let client = servers.client().await;
+    let columns = vec![Column::key("id", ColumnType::Int64), Column::key("part", ColumnType::Int8)];
+    let range = |part: i8| RangeBounds::all().from("part", Value::Int8(part)).below("part", Value::Int8(part + 1));
+    // A gap between the ranges, so that a page may end before one.
+    let definition = NewTable::new("many", Schema::new(columns).unwrap()).hash(["id"], 35).range(["part"], [range(0)]);
+    client.create_table(&definition).await.unwrap();
+    client.alter_table("many", &Alteration::new().add_range(range(2))).await.unwrap();
+    let table = client.open_table("many").await.unwrap();
+    let mut batch = table.batch();
+    for id in 0..2_000_i64 {
+        let part = if id % 2 == 0 { 0 } else { 2 };
+        batch.push_cells(Operation::Insert, &[Some(ValueRef::Int64(id)), Some(ValueRef::Int8(part))]).unwrap();
+    }
+    assert_eq!(table.session().write(batch).await.errors, []);
+    assert_eq!(table.count().await.unwrap(), 2_000);
+    client.delete_table("many").await.unwrap();
+}
