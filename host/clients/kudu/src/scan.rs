@@ -143,7 +143,15 @@ impl Scan {
         let columns = self.table.schema().columns();
         let columns = self.columns.iter().filter_map(|index| columns.get(*index)).cloned().collect();
         let (waiting, left) = (tablets.all().iter().cloned().collect(), self.limit);
-        Ok(Scanner { layout: Arc::new(Layout::new(columns)), scan: self, tablets, waiting, open: None, left })
+        Ok(Scanner {
+            layout: Arc::new(Layout::new(columns)),
+            scan: self,
+            tablets,
+            waiting,
+            open: None,
+            left,
+            has_failed: false,
+        })
     }
 
     /// Counts the rows without reading them. A tablet whose replica fails is counted anew.
@@ -171,6 +179,8 @@ pub struct Scanner {
     open: Option<Open>,
     /// How many more rows are wanted, where that is bounded.
     left: Option<u64>,
+    /// Whether rows are missing from here on.
+    has_failed: bool,
 }
 
 /// A tablet that is being read.
@@ -204,7 +214,16 @@ impl Scanner {
     /// and the scan is to be begun again.
     pub async fn next(&mut self) -> Result<Option<Rows>> {
         while self.left != Some(0) {
-            let Some(page) = self.page().await? else { return Ok(None) };
+            if self.has_failed {
+                return Err(Error::Invalid(
+                    "the scan has failed or was given up before: it has to be begun again".to_owned(),
+                ));
+            }
+            // Stays so where this future is dropped before there is a page.
+            self.has_failed = true;
+            let page = self.page().await?;
+            self.has_failed = false;
+            let Some(page) = page else { return Ok(None) };
             self.open = page.open;
             let rows = page.rows.first(self.left.and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX));
             if rows.is_empty() {
@@ -231,10 +250,7 @@ impl Scanner {
                 let (tablet, has_given) = (Arc::clone(&open.tablet), open.has_given);
                 match self.go_on(open, &deadline).await {
                     Ok(page) => return Ok(Some(page)),
-                    Err(error) if has_given => {
-                        self.waiting.clear();
-                        return Err(error);
-                    }
+                    Err(error) if has_given => return Err(error),
                     Err(error) => tracing::debug!(tablet = tablet.name(), %error, "reading a tablet anew"),
                 }
                 tablet

@@ -99,7 +99,7 @@ async fn a_write_whose_answer_was_lost_is_known_again() {
     assert!(report.errors.iter().all(|error| error.is_uncertain && error.code == Code::TimedOut), "{report:?}");
     assert_eq!(table.count().await.unwrap(), 50);
 
-    // A scan whose first page is lost is begun anew.
+    // A scan whose first page is lost is begun anew, by itself.
     proxy.swallows.store(true, Ordering::SeqCst);
     let mut scanner = table.scan().open().await.unwrap();
     let mut total = 0;
@@ -107,4 +107,32 @@ async fn a_write_whose_answer_was_lost_is_known_again() {
         total += rows.len();
     }
     assert_eq!((total, proxy.swallowed.load(Ordering::SeqCst)), (50, 5));
+}
+
+#[tokio::test]
+async fn a_scan_that_loses_a_later_page_says_so() {
+    let servers = Servers::up("kudu");
+    let proxy = Proxy::start(servers.address("tserver-1").to_owned()).await;
+    servers.add_flags("tserver", &[format!("--rpc_advertised_addresses=127.0.0.1:{}", proxy.port)]);
+    servers.restart();
+    let client = servers.client().await;
+    let columns = vec![Column::key("id", ColumnType::Int64), Column::new("text", ColumnType::String)];
+    let table = client.create_table(&NewTable::new("pages", Schema::new(columns).unwrap())).await.unwrap();
+    let (text, mut batch) = ("x".repeat(1_000), table.batch());
+    for id in 0..5_000_i64 {
+        batch.push_cells(Operation::Insert, &[Some(ValueRef::Int64(id)), Some(text.as_str().into())]).unwrap();
+    }
+    assert!(table.session().write(batch).await.is_complete());
+    let mut scanner = table.scan().page_bytes(10_000).open().await.unwrap();
+    assert!(!scanner.next().await.unwrap().unwrap().is_empty());
+    proxy.swallows.store(true, Ordering::SeqCst);
+    let error = scanner.next().await.unwrap_err();
+    assert!(error.is_retriable(), "{error}");
+    // Who asks on does not take the rest for nothing.
+    assert!(scanner.next().await.is_err());
+    // Nor who had no patience.
+    let mut scanner = table.scan().page_bytes(10_000).open().await.unwrap();
+    assert!(tokio::time::timeout(Duration::ZERO, scanner.next()).await.is_err());
+    assert!(scanner.next().await.is_err());
+    assert_eq!(table.count().await.unwrap(), 5_000);
 }
