@@ -8,6 +8,7 @@ use bytes::Bytes;
 use prost::Message;
 use tokio::io::{AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::frame;
@@ -58,6 +59,8 @@ struct State {
     heard: u64,
     /// Why the connection is of no more use.
     broken: Option<String>,
+    /// Those that read and write: ended when it breaks, as a server that hangs would hold them up.
+    tasks: Vec<AbortHandle>,
 }
 
 /// Why there is no answer.
@@ -77,8 +80,12 @@ impl Connection {
         let (reader, writer) = tokio::io::split(stream);
         let (outgoing, queue) = mpsc::channel(QUEUE_MAX);
         let shared = Arc::new(Shared::default());
+        // Held until both are known, so that neither can break it off before.
+        let mut state = shared.lock();
         let reading = tokio::spawn(read(BufReader::with_capacity(READ_BYTES, reader), Arc::clone(&shared)));
-        tokio::spawn(write(writer, queue, Arc::clone(&shared), reading.abort_handle()));
+        let writing = tokio::spawn(write(writer, queue, Arc::clone(&shared)));
+        state.tasks = vec![reading.abort_handle(), writing.abort_handle()];
+        drop(state);
         Connection { address, outgoing, shared }
     }
 
@@ -189,6 +196,7 @@ impl Shared {
             // Who waited may have gone.
             let _ = call.send(Err(Failure::Broken(reason.to_owned())));
         }
+        state.tasks.iter().for_each(AbortHandle::abort);
     }
 
     /// Hands an answer to who waits for it. An error says why the connection cannot go on.
@@ -244,12 +252,7 @@ async fn read(mut from: BufReader<ReadHalf<Box<dyn Duplex>>>, shared: Arc<Shared
 }
 
 /// Sends what is queued until nobody holds the connection any more, or it breaks.
-async fn write(
-    mut to: WriteHalf<Box<dyn Duplex>>,
-    mut queue: mpsc::Receiver<Bytes>,
-    shared: Arc<Shared>,
-    reading: tokio::task::AbortHandle,
-) {
+async fn write(mut to: WriteHalf<Box<dyn Duplex>>, mut queue: mpsc::Receiver<Bytes>, shared: Arc<Shared>) {
     while let Some(frame) = queue.recv().await {
         let sent = async {
             to.write_all(&frame).await?;
@@ -261,11 +264,11 @@ async fn write(
         };
         if let Err(error) = sent.await {
             shared.break_off(&error.to_string());
-            break;
+            return;
         }
     }
-    reading.abort();
     let _ = to.shutdown().await;
+    shared.break_off("it was closed");
 }
 
 #[cfg(test)]
@@ -316,5 +319,19 @@ mod tests {
         let error = connection.call(&call(20), &ErrorStatus::default()).await.unwrap_err();
         assert_eq!(error.to_string(), "lost the connection to a:1: m was not answered in time");
         assert!(!connection.is_alive());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_reads_nothing_holds_up_nobody() {
+        let (client, server) = tokio::io::duplex(16);
+        let connection = Connection::new("a:1".to_owned(), Box::new(client));
+        let request = ErrorStatus { message: "x".repeat(1_000), code: None };
+        assert!(connection.call(&call(20), &request).await.is_err());
+        // The other end sees that both halves are gone, though nothing of the call was ever read.
+        let (mut from, _to) = tokio::io::split(server);
+        let mut rest = Vec::new();
+        let read = tokio::io::AsyncReadExt::read_to_end(&mut from, &mut rest);
+        let read = tokio::time::timeout(Duration::from_secs(5), read).await.unwrap().unwrap();
+        assert_eq!(read, 16);
     }
 }
