@@ -66,10 +66,12 @@ impl Tablet {
         String::from_utf8_lossy(&self.id).into_owned()
     }
 
-    /// The replica to ask at a try: the leader first, then the others in turn.
-    pub fn replica(&self, attempt: usize) -> Option<(usize, &Address)> {
-        let index = (self.leader.load(Ordering::Relaxed) + attempt).checked_rem(self.replicas.len())?;
-        Some((index, self.replicas.get(index)?))
+    /// The replica to ask: the leader before the others, and those that are suspected to hang last. Nothing where all have
+    /// been tried.
+    pub fn replica(&self, tried: &[usize], is_suspect: impl Fn(&Address) -> bool) -> Option<(usize, &Address)> {
+        let leader = self.leader.load(Ordering::Relaxed);
+        let untried = self.replicas.iter().enumerate().filter(|(index, _)| !tried.contains(index));
+        untried.min_by_key(|(index, address)| (is_suspect(address), *index != leader))
     }
 
     /// Remembers which replica led.
@@ -213,9 +215,14 @@ mod tests {
     async fn the_leader_is_asked_first_and_then_the_others() {
         let tablets = tablets(&[("", "")]);
         let tablet = &tablets.all()[0];
-        let ports = |tablet: &Tablet| [0, 1, 2, 3].map(|attempt| tablet.replica(attempt).unwrap().1.port);
-        assert_eq!(ports(tablet), [2, 3, 1, 2]);
+        let port = |tried: &[usize], suspect: u16| {
+            tablet.replica(tried, |address| address.port == suspect).map(|(_, address)| address.port)
+        };
+        assert_eq!([port(&[], 0), port(&[1], 0), port(&[1, 0], 0)], [Some(2), Some(1), Some(3)]);
+        assert_eq!(port(&[0, 1, 2], 0), None);
+        // One that hangs is asked last, whether it leads or not.
+        assert_eq!([port(&[], 2), port(&[0], 2), port(&[0, 2], 2)], [Some(1), Some(3), Some(2)]);
         tablet.led(0);
-        assert_eq!(ports(tablet), [1, 2, 3, 1]);
+        assert_eq!(port(&[], 0), Some(1));
     }
 }

@@ -259,7 +259,7 @@ impl Work {
         let mut tries = Tries::new(&self.table, &self.deadline, tablet, tablets);
         let mut in_doubt = false;
         loop {
-            let error = match self.attempt(&tries, &operations, request.attempt()).await {
+            let error = match self.attempt(&mut tries, &operations, request.attempt()).await {
                 Ok(answer) => return Ok(answer.per_row_errors),
                 Err(error) => error,
             };
@@ -269,7 +269,7 @@ impl Work {
         }
     }
 
-    async fn attempt(&self, tries: &Tries<'_>, operations: &RowOperations, id: RequestId) -> Result<WriteResponse> {
+    async fn attempt(&self, tries: &mut Tries<'_>, operations: &RowOperations, id: RequestId) -> Result<WriteResponse> {
         let (index, address) = tries.replica()?;
         let request = WriteRequest {
             tablet_id: tries.tablet.id.clone(),

@@ -167,23 +167,26 @@ pub struct Tries<'a> {
     deadline: &'a Deadline,
     pub tablet: Arc<Tablet>,
     tablets: Arc<Tablets>,
-    attempt: usize,
+    /// The replicas that were asked since it was last found out where they are; the last of them just now.
+    tried: Vec<usize>,
     backoff: Backoff,
 }
 
 impl<'a> Tries<'a> {
     pub fn new(table: &'a Inner, deadline: &'a Deadline, tablet: Arc<Tablet>, tablets: Arc<Tablets>) -> Self {
-        Tries { table, deadline, tablet, tablets, attempt: 0, backoff: Backoff::default() }
+        Tries { table, deadline, tablet, tablets, tried: Vec::new(), backoff: Backoff::default() }
     }
 
     /// The replica to try now.
-    pub fn replica(&self) -> Result<(usize, Address)> {
-        let found = self.tablet.replica(self.attempt).map(|(index, address)| (index, address.clone()));
-        // Its replicas are unknown to the master for the moment.
-        found.ok_or_else(|| Error::Connect {
-            address: format!("tablet {}", self.tablet.name()),
-            source: std::io::Error::other("no replica of it is known"),
-        })
+    pub fn replica(&mut self) -> Result<(usize, Address)> {
+        let pool = &self.table.core.pool;
+        let Some((index, address)) = self.tablet.replica(&self.tried, |address| pool.is_suspect(address)) else {
+            // Its replicas are unknown to the master for the moment.
+            let source = std::io::Error::other("no replica of it is known");
+            return Err(Error::Connect { address: format!("tablet {}", self.tablet.name()), source });
+        };
+        self.tried.push(index);
+        Ok((index, address.clone()))
     }
 
     /// Gets ready for another try after an error, where that makes sense and there is time.
@@ -193,13 +196,12 @@ impl<'a> Tries<'a> {
         }
         tracing::debug!(tablet = self.tablet.name(), %error, "trying a tablet again");
         let next = next(&error);
-        if next == Next::Other {
-            self.attempt += 1;
-            let replicas = self.tablet.replicas.len();
-            // Another one is tried at once; a pause is made when all have been.
-            if self.attempt < replicas {
-                return Ok(());
-            }
+        // Another one is tried at once; a pause is made when all have been.
+        if next == Next::Other && self.has_other() {
+            return Ok(());
+        }
+        if !matches!(next, Next::Other | Next::Locate) {
+            self.tried.pop();
         }
         if !self.backoff.pause(self.deadline).await {
             return Err(self.deadline.error(what, &error, in_doubt));
@@ -218,12 +220,23 @@ impl<'a> Tries<'a> {
         }
     }
 
+    /// Whether one that was not tried may answer. One that is suspected to hang is worth the wait where the others do so too:
+    /// else one of them will lead soon.
+    fn has_other(&self) -> bool {
+        let pool = &self.table.core.pool;
+        let replicas = &self.tablet.replicas;
+        let all_hang = replicas.iter().all(|address| pool.is_suspect(address));
+        let mut untried = replicas.iter().enumerate().filter(|(index, _)| !self.tried.contains(index));
+        untried.any(|(_, address)| all_hang || !pool.is_suspect(address))
+    }
+
     async fn locate(&mut self) -> Result<()> {
+        // Those are asked again even where the masters cannot be.
+        self.tried.clear();
         let (core, seen) = (&self.table.core, Some(&self.tablets));
         self.tablets = self.table.locations.refresh(&core.masters, self.deadline, seen).await?;
         let same = self.tablets.all().iter().find(|tablet| tablet.id == self.tablet.id);
         self.tablet = same.cloned().ok_or_else(|| Error::NotCovered { table: self.table.name.clone() })?;
-        self.attempt = 0;
         Ok(())
     }
 }
@@ -249,9 +262,16 @@ impl Inner {
         id: Option<RequestId>,
         until: Instant,
     ) -> Result<(A, Vec<Bytes>)> {
-        let connection = self.core.pool.get(Peer::TabletServer, address, until).await?;
         let call = Call { service: tserver::SERVICE, method, until, id };
-        let response = connection.call(&call, request).await?;
+        let asked = async {
+            let connection = self.core.pool.get(Peer::TabletServer, address, until).await?;
+            let response = connection.call(&call, request).await?;
+            Ok((connection, response))
+        };
+        let asked = asked.await;
+        let is_silent = matches!(&asked, Err(Error::Connect { .. } | Error::ConnectionLost { .. }));
+        self.core.pool.note(address, !is_silent);
+        let (connection, response) = asked?;
         let mut answer = A::decode(response.body)
             .map_err(|error| Error::protocol(connection.address(), "an answer", error.to_string()))?;
         match answer.take_error() {

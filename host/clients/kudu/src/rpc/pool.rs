@@ -15,8 +15,11 @@ use crate::error::{Error, Result};
 use crate::options::{Address, Options};
 use crate::proto::rpc::{SignedToken, code};
 
-/// The longest that a connection may take to come about.
-const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// The longest that a connection may take to come about: what Kudu's own servers give each other.
+const CONNECT_MAX: Duration = Duration::from_secs(3);
+
+/// For so long a server that did not answer is asked after those that did.
+const SUSPECT_FOR: Duration = Duration::from_secs(5);
 
 /// Whether a server is a master: masters hand out tokens, and tablet servers take them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,6 +36,8 @@ pub struct Pool {
     token: Mutex<Option<SignedToken>>,
     /// The lock of a slot is held while its connection comes about, so that there is one.
     slots: Mutex<HashMap<(Peer, Address), Slot>>,
+    /// Servers that did not answer, and when that was.
+    suspects: Mutex<HashMap<Address, Instant>>,
 }
 
 type Slot = Arc<tokio::sync::Mutex<Option<Arc<Connection>>>>;
@@ -40,7 +45,7 @@ type Slot = Arc<tokio::sync::Mutex<Option<Arc<Connection>>>>;
 impl Pool {
     pub fn new(options: Options) -> Result<Self> {
         let trust = Trust::new(options.authority.as_deref())?;
-        Ok(Pool { options, trust, token: Mutex::default(), slots: Mutex::default() })
+        Ok(Pool { options, trust, token: Mutex::default(), slots: Mutex::default(), suspects: Mutex::default() })
     }
 
     pub fn options(&self) -> &Options {
@@ -72,6 +77,22 @@ impl Pool {
                 let source = io::Error::new(io::ErrorKind::TimedOut, "no connection came about in time");
                 Err(Error::Connect { address: address.to_string(), source })
             }
+        }
+    }
+
+    /// Whether a server did not answer a moment ago: it may hang, which takes long to find out again.
+    pub fn is_suspect(&self, address: &Address) -> bool {
+        let suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        suspects.get(address).is_some_and(|since| since.elapsed() < SUSPECT_FOR)
+    }
+
+    /// Remembers whether a server has answered.
+    pub fn note(&self, address: &Address, has_answered: bool) {
+        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        if has_answered {
+            suspects.remove(address);
+        } else {
+            suspects.insert(address.clone(), Instant::now());
         }
     }
 
