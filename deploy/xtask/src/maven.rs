@@ -31,9 +31,7 @@ impl Libraries<'_> {
         if self.directory.join(COMPLETE).is_file() {
             return Ok(());
         }
-        if process::on_path("mvn").is_none() {
-            apt::install_named(&["maven"], "Maven, which fetches Java's libraries")?;
-        }
+        need_maven()?;
         say::aside(format_args!("Fetching {} from Maven Central, once.", self.what));
         let work = self.directory.with_added_extension("work");
         for directory in [&work, &self.directory] {
@@ -51,6 +49,25 @@ impl Libraries<'_> {
         fs::rename(&lib, &self.directory).context(|| self.directory.display())?;
         fs::remove_dir_all(&work).context(|| work.display())
     }
+}
+
+/// Fetches one file by its coordinates (group, name, version, kind and classifier) into a directory. `what` says what it is,
+/// and how large.
+pub fn fetch_file(coordinates: &str, what: &str, destination: &Path) -> Result<()> {
+    need_maven()?;
+    say::aside(format_args!("Fetching {what} from Maven Central, once."));
+    let mut maven = Command::new("mvn");
+    maven.args(["-B", "-q", "-ntp"]).arg(format!("-Dmaven.repo.local={}", destination.join("repository").display()));
+    maven.current_dir(destination).arg("org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy");
+    maven.arg(format!("-Dartifact={coordinates}")).arg(format!("-DoutputDirectory={}", destination.display()));
+    process::run_aside(&mut maven)
+}
+
+fn need_maven() -> Result<()> {
+    if process::on_path("mvn").is_none() {
+        apt::install_named(&["maven"], "Maven, which fetches Java's libraries")?;
+    }
+    Ok(())
 }
 
 fn maven(project: &Path, repository: &Path, destination: &Path) -> Command {

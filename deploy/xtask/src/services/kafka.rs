@@ -63,7 +63,7 @@ impl Service for Kafka {
         process::output(&mut format).map(drop)
     }
 
-    fn command(&self, place: &Place) -> Result<Command> {
+    fn command(&self, place: &Place, _part: &str) -> Result<Command> {
         // Kafka's own variables; unless told otherwise it starts fast and leaves the processors to what is tested.
         let heap = std::env::var("KAFKA_HEAP_OPTS").unwrap_or_else(|_| "-Xmx512m".to_owned());
         let how = std::env::var("KAFKA_JVM_PERFORMANCE_OPTS");
@@ -74,7 +74,7 @@ impl Service for Kafka {
         Ok(command)
     }
 
-    fn ready(&self) -> &'static str {
+    fn ready(&self, _part: &str) -> &'static str {
         "Kafka Server started"
     }
 

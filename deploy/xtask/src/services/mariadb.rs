@@ -40,7 +40,7 @@ impl Service for MariaDb {
         process::run_aside(install.arg("--user=root").arg(format!("--datadir={}", place.path("data"))))
     }
 
-    fn command(&self, place: &Place) -> Result<Command> {
+    fn command(&self, place: &Place, _: &str) -> Result<Command> {
         let mut command = Command::new("/usr/sbin/mariadbd");
         command.args(["--no-defaults", "--user=root", "--bind-address=127.0.0.1"]);
         command.arg(format!("--datadir={}", place.path("data")));
@@ -51,7 +51,7 @@ impl Service for MariaDb {
         Ok(command)
     }
 
-    fn ready(&self) -> &'static str {
+    fn ready(&self, _: &str) -> &'static str {
         "ready for connections"
     }
 

@@ -8,6 +8,7 @@ mod certificates;
 mod clients;
 mod facts;
 mod kafka;
+mod kudu;
 mod mariadb;
 mod ports;
 mod postgres;
@@ -80,6 +81,9 @@ enum ServicesCommand {
     Kill {
         /// Which server.
         name: Name,
+        /// One of its processes alone, such as tserver-1 of Kudu.
+        #[arg(long)]
+        part: Option<String>,
         /// The directory for its data [default: services in the target directory].
         #[arg(long)]
         dir: Option<PathBuf>,
@@ -88,6 +92,9 @@ enum ServicesCommand {
     Start {
         /// Which server.
         name: Name,
+        /// One of its processes alone, such as tserver-1 of Kudu.
+        #[arg(long)]
+        part: Option<String>,
         /// The directory for its data [default: services in the target directory].
         #[arg(long)]
         dir: Option<PathBuf>,
@@ -111,7 +118,17 @@ pub enum Name {
     Mariadb,
     /// PostgreSQL.
     Postgres,
+    /// Apache Kudu, one master and one tablet server.
+    Kudu,
+    /// Apache Kudu, three masters and three tablet servers.
+    Kudu3,
 }
+
+/// Those that all tests share. Kudu's tests kill what they use, so they bring up their own.
+const SHARED: [Name; 4] = [Name::Kafka, Name::Rabbitmq, Name::Mariadb, Name::Postgres];
+
+/// The one process of most servers.
+const SERVER: &str = "server";
 
 /// What is asked for beyond the server itself.
 #[derive(Debug, Clone, Copy, Default)]
@@ -127,10 +144,14 @@ trait Service {
     fn ports(&self) -> &'static [&'static str];
     /// Writes its configuration into its folder.
     fn configure(&self, place: &Place) -> Result<()>;
-    /// The command that runs it in the foreground.
-    fn command(&self, place: &Place) -> Result<Command>;
-    /// What its log says once it serves.
-    fn ready(&self) -> &'static str;
+    /// Its processes, in the order in which they are started.
+    fn parts(&self) -> &'static [&'static str] {
+        &[SERVER]
+    }
+    /// The command that runs one of its processes in the foreground.
+    fn command(&self, place: &Place, part: &str) -> Result<Command>;
+    /// What the log of a process says once it serves.
+    fn ready(&self, part: &str) -> &'static str;
     /// Where and how it is reached.
     fn facts(&self, place: &Place) -> Result<Vec<Fact>>;
 }
@@ -153,8 +174,12 @@ pub fn run(workspace: &Workspace, arguments: &ServicesArgs) -> Result<()> {
             Ok(())
         }
         ServicesCommand::Down { names, dir } => down(workspace, &directory(workspace, dir.as_deref())?, names),
-        ServicesCommand::Kill { name, dir } => kill(&directory(workspace, dir.as_deref())?, *name),
-        ServicesCommand::Start { name, dir } => start(workspace, &directory(workspace, dir.as_deref())?, *name),
+        ServicesCommand::Kill { name, part, dir } => {
+            kill(&directory(workspace, dir.as_deref())?, *name, part.as_deref())
+        }
+        ServicesCommand::Start { name, part, dir } => {
+            start(workspace, &directory(workspace, dir.as_deref())?, *name, part.as_deref())
+        }
         ServicesCommand::Status { dir } => status(&directory(workspace, dir.as_deref())?),
     }
 }
@@ -174,7 +199,7 @@ impl<'a> ForTests<'a> {
         down(workspace, &directory, &[])?;
         let facts = directory.join(facts::FILE);
         let servers = ForTests { workspace, directory, facts };
-        up(workspace, &servers.directory, Name::value_variants(), Wishes::default(), true)?;
+        up(workspace, &servers.directory, &SHARED, Wishes::default(), true)?;
         Ok(servers)
     }
 }
@@ -199,10 +224,10 @@ fn up(workspace: &Workspace, directory: &Path, names: &[Name], wishes: Wishes, c
         let place = Place::of(workspace, directory, *name);
         name.service().install(workspace)?;
         let place = place.prepared(*name, wishes)?;
-        started.push((*name, launch(*name, &place)?, place));
+        started.push((*name, launch(*name, &place, name.service().parts())?, place));
     }
     for (name, launched, place) in &started {
-        launched.wait(*name, place)?;
+        wait(*name, place, launched)?;
     }
     let mut all = Vec::new();
     for (name, _, place) in &started {
@@ -217,22 +242,29 @@ fn up(workspace: &Workspace, directory: &Path, names: &[Name], wishes: Wishes, c
     Ok(json)
 }
 
-fn start(workspace: &Workspace, directory: &Path, name: Name) -> Result<()> {
+fn start(workspace: &Workspace, directory: &Path, name: Name, part: Option<&str>) -> Result<()> {
     let place = Place::of(workspace, directory, name);
     if !place.dir.join(COMPLETE).is_file() {
         let hint = "bring it up first: cargo xtask services up";
         return Err(Error::new(format_args!("{}: nothing is there; {hint} {}", place.dir.display(), place.name)));
     }
     let place = place.with_ports()?;
-    launch(name, &place)?.wait(name, &place)
+    wait(name, &place, &launch(name, &place, &name.chosen(part)?)?)
 }
 
-fn kill(directory: &Path, name: Name) -> Result<()> {
-    let processes = Processes::of(&directory.join(name.text()));
-    if processes.running()?.is_empty() {
-        return Err(Error::new(format_args!("{} does not run in {}", name.text(), directory.display())));
+fn kill(directory: &Path, name: Name, part: Option<&str>) -> Result<()> {
+    let server = Processes::of(&directory.join(name.text()));
+    let processes = match part {
+        Some(_) => name.chosen(part)?.into_iter().map(|part| server.part(part)).collect(),
+        None => vec![server],
+    };
+    for processes in processes {
+        if processes.running()?.is_empty() {
+            return Err(Error::new(format_args!("{} does not run in {}", name.text(), directory.display())));
+        }
+        processes.kill()?;
     }
-    processes.kill()
+    Ok(())
 }
 
 fn down(workspace: &Workspace, directory: &Path, names: &[Name]) -> Result<()> {
@@ -271,33 +303,48 @@ fn status(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A server that was started, and where in its log this start begins.
+/// A process that was started, and where in its log this start begins.
 struct Launched {
+    part: &'static str,
+    processes: Processes,
     begun: Instant,
     log: PathBuf,
     log_from: usize,
 }
 
-/// Starts a server, unless it runs already.
-fn launch(name: Name, place: &Place) -> Result<Launched> {
-    let log = place.dir.join("server.log");
-    let processes = Processes::of(&place.dir);
+/// Starts processes of a server, unless they run already.
+fn launch(name: Name, place: &Place, parts: &[&'static str]) -> Result<Vec<Launched>> {
+    parts.iter().map(|part| launch_part(name, place, part)).collect()
+}
+
+fn launch_part(name: Name, place: &Place, part: &'static str) -> Result<Launched> {
+    let log = place.dir.join(part).with_added_extension("log");
+    let processes = Processes::of(&place.dir).part(part);
     let runs = !processes.are_gone()?;
     // Of a server that runs, any start in its log will do; of one that is started, only the next.
     let log_from = if runs { 0 } else { fs::metadata(&log).map_or(0, |metadata| metadata.len() as usize) };
     if !runs {
-        processes.start(&mut name.service().command(place)?, &log)?;
+        processes.start(&mut name.service().command(place, part)?, &log)?;
     }
-    Ok(Launched { begun: Instant::now(), log, log_from })
+    Ok(Launched { part, processes, begun: Instant::now(), log, log_from })
+}
+
+/// Waits until all that were started are ready.
+fn wait(name: Name, place: &Place, launched: &[Launched]) -> Result<()> {
+    for part in launched {
+        part.wait(name)?;
+    }
+    let begun = launched.iter().map(|part| part.begun.elapsed()).max().unwrap_or_default();
+    say::aside(format_args!("{} is ready ({:.1} s)", place.name, begun.as_secs_f64()));
+    Ok(())
 }
 
 impl Launched {
-    /// Waits until the server says that it is ready.
-    fn wait(&self, name: Name, place: &Place) -> Result<()> {
-        let processes = Processes::of(&place.dir);
-        let ready = name.service().ready();
+    /// Waits until the process says that it is ready.
+    fn wait(&self, name: Name) -> Result<()> {
+        let ready = name.service().ready(self.part);
         while !self.said().contains(ready) {
-            if processes.are_gone()? {
+            if self.processes.are_gone()? {
                 return Err(self.error(name, "ended instead of serving"));
             }
             if self.begun.elapsed() > READY_MAX {
@@ -305,7 +352,6 @@ impl Launched {
             }
             std::thread::sleep(LOOK);
         }
-        say::aside(format_args!("{} is ready ({:.1} s)", place.name, self.begun.elapsed().as_secs_f64()));
         Ok(())
     }
 
@@ -319,7 +365,7 @@ impl Launched {
         let said = self.said();
         let lines: Vec<&str> = said.lines().collect();
         let last = lines.get(lines.len().saturating_sub(30)..).unwrap_or_default().join("\n");
-        Error::new(format_args!("{} {what}; {} ends with\n{last}", name.text(), self.log.display()))
+        Error::new(format_args!("{} ({}) {what}; {} ends with\n{last}", name.text(), self.part, self.log.display()))
     }
 }
 
@@ -330,7 +376,18 @@ impl Name {
             Name::Rabbitmq => &rabbitmq::RabbitMq,
             Name::Mariadb => &mariadb::MariaDb,
             Name::Postgres => &postgres::Postgres,
+            Name::Kudu => &kudu::ONE,
+            Name::Kudu3 => &kudu::THREE,
         }
+    }
+
+    /// All processes, or the one that was asked for.
+    fn chosen(self, wanted: Option<&str>) -> Result<Vec<&'static str>> {
+        let parts = self.service().parts();
+        let Some(wanted) = wanted else { return Ok(parts.to_vec()) };
+        let found = parts.iter().find(|part| **part == wanted);
+        let expected = || Error::new(format_args!("expected one of {}, got {wanted}", parts.join(", ")));
+        found.map(|part| vec![*part]).ok_or_else(expected)
     }
 
     fn text(self) -> String {
@@ -393,5 +450,13 @@ mod tests {
             unique.dedup();
             assert_eq!(unique.len(), ports.len(), "{ports:?}");
         }
+    }
+
+    #[test]
+    fn a_process_is_chosen_by_its_name() {
+        assert_eq!(Name::Kudu.chosen(None).unwrap(), ["master-1", "tserver-1"]);
+        assert_eq!(Name::Kudu3.chosen(Some("tserver-3")).unwrap(), ["tserver-3"]);
+        let error = Name::Kafka.chosen(Some("broker")).unwrap_err().to_string();
+        assert_eq!(error, "expected one of server, got broker");
     }
 }

@@ -48,14 +48,14 @@ impl Service for Postgres {
         process::run_aside(init.args(["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"]))
     }
 
-    fn command(&self, place: &Place) -> Result<Command> {
+    fn command(&self, place: &Place, _: &str) -> Result<Command> {
         let mut command = as_user(&programs()?.join("postgres"));
         command.arg("-D").arg(place.path("data")).arg("-p").arg(place.ports.get("postgres")?.to_string());
         command.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
         Ok(command)
     }
 
-    fn ready(&self) -> &'static str {
+    fn ready(&self, _: &str) -> &'static str {
         "ready to accept connections"
     }
 

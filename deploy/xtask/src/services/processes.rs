@@ -14,41 +14,53 @@ use crate::process;
 /// Holds the server's folder.
 const MARK: &str = "WEIR_SERVICE";
 
+/// Says which of the server's processes it is.
+const MARK_PART: &str = "WEIR_SERVICE_PART";
+
 /// How long the kernel may take to end a process that cannot refuse.
 const KILLED_MAX: Duration = Duration::from_secs(20);
 
 /// After so many looks that found nothing, there is nothing.
 const LOOKS_FOR_GONE: u32 = 5;
 
-/// The processes of the server in one folder.
+/// The processes of the server in one folder, or one of them and its children.
 pub struct Processes {
     dir: PathBuf,
+    part: Option<&'static str>,
 }
 
 impl Processes {
     /// Those of the server in this folder.
     pub fn of(dir: &Path) -> Self {
-        Processes { dir: dir.to_owned() }
+        Processes { dir: dir.to_owned(), part: None }
+    }
+
+    /// One of them alone.
+    pub fn part(&self, part: &'static str) -> Self {
+        Processes { dir: self.dir.clone(), part: Some(part) }
     }
 
     /// Starts the server so that it outlives this process: in a group of its own, with no descriptor of the caller's.
     pub fn start(&self, command: &mut Command, log: &Path) -> Result<()> {
         let file = File::options().create(true).append(true).open(log).context(|| log.display())?;
         let errors = file.try_clone().context(|| log.display())?;
-        command.env(MARK, &self.dir).process_group(0).stdin(Stdio::null()).stdout(file).stderr(errors);
+        command.env(MARK, &self.dir).env(MARK_PART, self.part.unwrap_or_default());
+        command.process_group(0).stdin(Stdio::null()).stdout(file).stderr(errors);
         // Who waits for it is whoever inherits it; a dead one is no longer counted as running.
         command.spawn().map(drop).context(|| format!("cannot start `{}`", process::show(command)))
     }
 
     /// Those that run, the oldest first.
     pub fn running(&self) -> Result<Vec<u32>> {
-        let wanted = [MARK.as_bytes(), b"=", self.dir.as_os_str().as_encoded_bytes()].concat();
+        let mut wanted = vec![[MARK.as_bytes(), b"=", self.dir.as_os_str().as_encoded_bytes()].concat()];
+        wanted.extend(self.part.map(|part| format!("{MARK_PART}={part}").into_bytes()));
         let mut found: Vec<u32> = Vec::new();
         for entry in fs::read_dir("/proc").context(|| "/proc")?.flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
             // That of a process which ended, but was not waited for, is empty; that of another user cannot be read.
             let variables = fs::read(entry.path().join("environ")).unwrap_or_default();
-            if variables.split(|byte| *byte == 0).any(|variable| variable == wanted) {
+            let has = |wanted: &Vec<u8>| variables.split(|byte| *byte == 0).any(|variable| variable == wanted);
+            if wanted.iter().all(has) {
                 found.push(pid);
             }
         }
@@ -138,7 +150,7 @@ mod tests {
     #[test]
     fn a_server_and_its_children_are_found_and_killed() {
         let scratch = Scratch::new("kill");
-        let processes = Processes::of(&scratch.0);
+        let processes = Processes::of(&scratch.0).part("shell");
         assert_eq!(processes.running().unwrap(), []);
         let mut shell = Command::new("sh");
         shell.args(["-c", "trap '' TERM; sleep 600 & echo up; wait; wait"]);
@@ -147,6 +159,8 @@ mod tests {
             std::thread::sleep(LOOK);
         }
         assert_eq!(processes.running().unwrap().len(), 2);
+        assert_eq!(processes.part("other").running().unwrap(), []);
+        assert_eq!(Processes::of(&scratch.0).running().unwrap().len(), 2);
         assert_eq!(Processes::of(&scratch.0.join("other")).running().unwrap(), []);
         processes.terminate().unwrap();
         processes.end_within(Duration::from_millis(100)).unwrap();

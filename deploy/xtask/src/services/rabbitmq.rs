@@ -39,7 +39,7 @@ impl Service for RabbitMq {
         place.write("rabbitmq.conf", &settings(place)?)
     }
 
-    fn command(&self, place: &Place) -> Result<Command> {
+    fn command(&self, place: &Place, _part: &str) -> Result<Command> {
         let mut command = Command::new(format!("{PROGRAMS}/rabbitmq-server"));
         command.current_dir(&place.dir).envs(control_variables(place)?);
         command.env("RABBITMQ_DIST_PORT", place.ports.get("distribution")?.to_string());
@@ -53,7 +53,7 @@ impl Service for RabbitMq {
         Ok(command)
     }
 
-    fn ready(&self) -> &'static str {
+    fn ready(&self, _part: &str) -> &'static str {
         "Server startup complete"
     }
 

@@ -39,7 +39,7 @@ pub const RULES: &[Rule] = &[
 ];
 
 /// What the appliance and the plugins are made of. Developer commands are not under the rules of clock and environment.
-const PRODUCT: &[&str] = &["host/src/", "plugin-sdk/src/", "plugins/"];
+const PRODUCT: &[&str] = &["host/src/", "host/clients/", "plugin-sdk/src/", "plugins/"];
 const GENERATED: &str = "plugin-sdk/src/bindings/";
 
 fn one_clock(tree: &Tree) -> Vec<Violation> {
@@ -75,7 +75,7 @@ fn one_environment(tree: &Tree) -> Vec<Violation> {
 
 fn no_printing(tree: &Tree) -> Vec<Violation> {
     let macros = ["println!", "print!", "dbg!", "clippy::print_stdout", "clippy::print_stderr"];
-    tree.rust(&["host/src/", "plugin-sdk/src/", "plugins/", "deploy/"])
+    tree.rust(&["host/src/", "host/clients/", "plugin-sdk/src/", "plugins/", "deploy/"])
         .flat_map(|file| containing(file, file.code(), &macros))
         .collect()
 }
