@@ -184,6 +184,8 @@ fn refusal(ServerError { code, message, state }: &ServerError, statement: u32, r
         (1213 | 1205 | 1020, _) => Failure::Conflict(message),
         // No such table, unknown table or column.
         (1146 | 1051 | 1054 | 1109, _) => Failure::Missing(message),
+        // Not permitted, no room: the operator of the database can help.
+        (1044 | 1045 | 1142 | 1143 | 1227 | 1370 | 1021 | 1114, _) => Failure::Unavailable(message),
         // Too many connections, shutdown, interrupted, killed, read only for now, gone by its timeout.
         (1040 | 1203 | 1053 | 1077 | 1317 | 1927 | 1290 | 1836 | 4031, _) => Failure::Unavailable(message),
         // A value that is missing, wrong, cut, out of its check or of its partitions.

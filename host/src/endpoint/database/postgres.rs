@@ -206,8 +206,9 @@ impl Connection {
         match told.code().code() {
             "40001" | "40P01" | "55P03" => Failure::Conflict(message),
             "42P01" | "42703" | "3F000" => Failure::Missing(message),
-            // Read only for now, as a standby is; an index row that is too large.
-            "25006" => Failure::Unavailable(message),
+            // Read only for now, as a standby is; not permitted: the operator of the database can help.
+            "25006" | "42501" => Failure::Unavailable(message),
+            // An index row that is too large.
             "54000" => Failure::Wrong { statement, row, message },
             code => match code.get(..2) {
                 Some("22" | "23") => Failure::Wrong { statement, row, message },
