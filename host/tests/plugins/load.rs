@@ -131,8 +131,10 @@ async fn inspecting_shows_what_would_be_refused_too() {
 }
 
 /// The one file that a cache holds.
+/// The file of machine code; the component that it was made of lies beside it.
 fn only_file(cache: &Path) -> PathBuf {
-    let files: Vec<PathBuf> = fs::read_dir(cache).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = fs::read_dir(cache).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|suffix| suffix == "cwasm"));
     assert_eq!(files.len(), 1, "{files:?}");
     files[0].clone()
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use super::certificates;
 use super::facts::Fact;
 use super::{Place, Service};
 use crate::apt;
@@ -34,6 +35,7 @@ impl Service for MariaDb {
     }
 
     fn configure(&self, place: &Place) -> Result<()> {
+        certificates::make(&place.dir, USER)?;
         place.write("init.sql", &init())?;
         let mut install = Command::new("mariadb-install-db");
         install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
@@ -47,6 +49,9 @@ impl Service for MariaDb {
         command.arg(format!("--socket={}", place.path("socket")));
         command.arg(format!("--pid-file={}", place.path("pid")));
         command.arg(format!("--init-file={}", place.path("init.sql")));
+        command.arg(format!("--ssl-ca={}", certificates::path(&place.dir, "ca.pem")?));
+        command.arg(format!("--ssl-cert={}", certificates::path(&place.dir, "server.pem")?));
+        command.arg(format!("--ssl-key={}", certificates::path(&place.dir, "server.key")?));
         command.arg(format!("--port={}", place.ports.get("mysql")?));
         Ok(command)
     }
@@ -64,6 +69,8 @@ impl Service for MariaDb {
             Fact::text("password", PASSWORD),
             Fact::text("database", DATABASE),
             Fact::text("client", "mariadb"),
+            Fact::text("ca", certificates::path(&place.dir, "ca.pem")?),
+            Fact::text("other_ca", certificates::path(&place.dir, "other-ca.pem")?),
             Fact::text("socket", place.path("socket")),
         ])
     }

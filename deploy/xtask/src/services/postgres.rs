@@ -4,9 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
+use super::certificates;
 use super::facts::Fact;
-use super::{Place, Service};
+use super::{LOOK, Place, Service};
 use crate::apt;
 use crate::error::{Context, Error, Result};
 use crate::process;
@@ -16,6 +18,9 @@ use crate::workspace::Workspace;
 const VERSIONS: &str = "/usr/lib/postgresql";
 /// The user that the package makes.
 const SYSTEM_USER: &str = "postgres";
+
+/// How long helpers of a server that was killed may take to notice.
+const HELPERS_MAX: Duration = Duration::from_secs(20);
 
 const USER: &str = "weir";
 const PASSWORD: &str = "weir-secret";
@@ -37,6 +42,7 @@ impl Service for Postgres {
     }
 
     fn configure(&self, place: &Place) -> Result<()> {
+        certificates::make(&place.dir, USER)?;
         place.write("password", PASSWORD)?;
         fs::create_dir(place.dir.join("data")).context(|| place.path("data"))?;
         if is_root() {
@@ -49,9 +55,13 @@ impl Service for Postgres {
     }
 
     fn command(&self, place: &Place, _: &str) -> Result<Command> {
+        forget_killed(&place.dir.join("data"))?;
         let mut command = as_user(&programs()?.join("postgres"));
         command.arg("-D").arg(place.path("data")).arg("-p").arg(place.ports.get("postgres")?.to_string());
         command.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
+        command.args(["-c", "ssl=on"]);
+        command.arg("-c").arg(format!("ssl_cert_file={}", certificates::path(&place.dir, "server.pem")?));
+        command.arg("-c").arg(format!("ssl_key_file={}", certificates::path(&place.dir, "server.key")?));
         Ok(command)
     }
 
@@ -67,6 +77,8 @@ impl Service for Postgres {
             Fact::text("user", USER),
             Fact::text("password", PASSWORD),
             Fact::text("database", "postgres"),
+            Fact::text("ca", certificates::path(&place.dir, "ca.pem")?),
+            Fact::text("other_ca", certificates::path(&place.dir, "other-ca.pem")?),
             Fact::text("client", programs()?.join("psql").display().to_string()),
         ])
     }
@@ -82,6 +94,27 @@ fn programs() -> Result<PathBuf> {
     }
     versions.sort();
     versions.pop().map(|(_, programs)| programs).ok_or_else(|| Error::new(format_args!("{VERSIONS} has no server")))
+}
+
+/// Lets a server start where another was killed: waits for helpers of that one, which work in the directory until they notice, and
+/// removes its lock, as a process that nobody has waited for yet holds it.
+fn forget_killed(data: &Path) -> Result<()> {
+    let begun = Instant::now();
+    while works_in(data)? {
+        if begun.elapsed() > HELPERS_MAX {
+            return Err(Error::new(format_args!("{}: somebody still works there", data.display())));
+        }
+        std::thread::sleep(LOOK);
+    }
+    match fs::remove_file(data.join("postmaster.pid")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context(|| data.display()),
+        _ => Ok(()),
+    }
+}
+
+fn works_in(data: &Path) -> Result<bool> {
+    let mut processes = fs::read_dir("/proc").context(|| "/proc")?.flatten();
+    Ok(processes.any(|process| fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == data)))
 }
 
 fn is_root() -> bool {
