@@ -29,6 +29,13 @@ fn kept(bench: &Bench) -> String {
     String::from_utf8(BASE64.decode(text).unwrap()).unwrap()
 }
 
+/// An appliance that is asked for what is remembered: before it serves, who asks would open the store in its place.
+fn started(bench: &Bench) -> Running {
+    let mut weir = bench.start(&["weir.yaml"]);
+    weir.until("the start", || bench.run(&["health"]).status.success());
+    weir
+}
+
 /// Adds a line, and waits until it has come through.
 fn pass(bench: &Bench, weir: &mut Running, line: &str) {
     append(bench, &format!("{line}\n"));
@@ -42,7 +49,7 @@ fn what_is_remembered_goes_over_to_another_schema_once_or_the_version_does_not_r
     drop_in(&bench, "hostile-state", &plugin("hostile-state"));
     bench.write("in.txt", "");
     version(&bench, "schema: 1");
-    let mut weir = bench.start(&["weir.yaml"]);
+    let mut weir = started(&bench);
     pass(&bench, &mut weir, "a");
 
     version(&bench, "schema: 2, migrate: mark");
@@ -65,11 +72,10 @@ fn what_is_remembered_goes_over_to_another_schema_once_or_the_version_does_not_r
     version(&bench, "schema: 4, migrate: mark");
     reload(&bench);
     weir.kill();
-    let mut weir = bench.start(&["weir.yaml"]);
+    let mut weir = started(&bench);
     weir.until("the migration", || kept(&bench) == "trap 2>4");
     weir.kill();
-    let mut weir = bench.start(&["weir.yaml"]);
-    weir.until("the start", || bench.run(&["health"]).status.success());
+    let mut weir = started(&bench);
     assert_eq!(kept(&bench), "trap 2>4");
     pass(&bench, &mut weir, "c");
     assert_eq!(weir.terminate(), 0);

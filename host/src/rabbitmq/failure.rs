@@ -18,7 +18,15 @@ pub struct Failure {
     pub heals: bool,
 }
 
+/// What is known of a channel that the broker has closed, once its reason has passed by.
+const CHANNEL_CLOSED: &str = "the channel is closed";
+
 impl Failure {
+    /// Whether the broker has given a reason that this does not tell: to do the same again may bring it.
+    pub fn hides_the_reason(&self) -> bool {
+        self.message.contains(CHANNEL_CLOSED)
+    }
+
     /// One that may heal.
     pub fn passing(message: impl Into<String>) -> Self {
         Failure { message: message.into(), heals: true }
@@ -36,7 +44,7 @@ pub fn explain(error: &lapin::Error) -> Failure {
         ErrorKind::ProtocolError(error) => answer(error),
         ErrorKind::IOError(error) => Failure::passing(format!("the connection was lost: {error}")),
         ErrorKind::MissingHeartbeatError => Failure::passing("the connection was silent for too long and was given up"),
-        ErrorKind::InvalidChannelState(..) | ErrorKind::InvalidChannel(_) => Failure::passing("the channel is closed"),
+        ErrorKind::InvalidChannelState(..) | ErrorKind::InvalidChannel(_) => Failure::passing(CHANNEL_CLOSED),
         ErrorKind::InvalidConnectionState(_) => Failure::passing("the connection is closed"),
         _ => Failure::passing(error.to_string()),
     }

@@ -82,10 +82,20 @@ impl RabbitmqExchange {
 /// Looks whether a sink could publish: the broker lets us in, the exchange is there, and we may write to it.
 pub async fn check(name: &Arc<str>, settings: &RabbitmqSink) -> Result<(), Failure> {
     let link = RabbitmqExchange::new(name, settings).link().await?;
-    let looked = may_write(&link, &settings.exchange).await;
+    let mut looked = may_write(&link, &settings.exchange).await;
+    for _ in 1..LOOKS_MAX {
+        // The refusal may arrive between two questions, and is the answer to neither then.
+        if !looked.as_ref().is_err_and(Failure::hides_the_reason) {
+            break;
+        }
+        looked = may_write(&link, &settings.exchange).await;
+    }
     link.close().await;
     looked
 }
+
+/// How often the broker is asked whether it lets us write, where its reason passes by.
+const LOOKS_MAX: u32 = 10;
 
 /// Publishes a message in a transaction that is rolled back: the broker looks at the permission at once, and routes nothing
 /// before the commit that never comes.
