@@ -2,9 +2,6 @@
 //!
 //! Judges what a guest hands over and bounds how long it waits; transactions are run by `endpoint/database`.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use tokio::time::Instant;
 use wasmtime::component::Linker;
 use wasmtime::{Result, StoreContextMut};
@@ -14,6 +11,7 @@ use super::bindings::{
     DatabaseWrongRow,
 };
 use super::limits::{State, cut, one_line};
+use super::reach::Reach;
 use crate::config::Dialect;
 use crate::endpoint::database::{Cells, Client, Failure, Outcome, Statement};
 
@@ -22,42 +20,8 @@ const STATEMENTS_MAX: usize = 1_000;
 /// Bytes that one call returns.
 const RETURNED_BYTES_MAX: usize = 64 << 20;
 
-/// What a step was granted of databases, and how much longer the call that it is in may wait.
-#[derive(Default)]
-pub(super) struct Databases {
-    clients: Arc<[Arc<Client>]>,
-    wait_left: Duration,
-}
-
-impl Databases {
-    /// Lets these be reached from now on.
-    pub(super) fn grant(&mut self, clients: &Arc<[Arc<Client>]>) {
-        self.clients = clients.clone();
-    }
-
-    /// Begins a call that may wait so long.
-    pub(super) fn begin(&mut self, wait_max: Duration) {
-        self.wait_left = wait_max;
-    }
-
-    /// The client of an endpoint; that of the only one, where none is named.
-    fn client(&self, name: &str) -> std::result::Result<Arc<Client>, Failure> {
-        let granted = || {
-            let names = self.clients.iter().map(|client| format!("`{}`", client.settings().name));
-            names.collect::<Vec<_>>().join(", ")
-        };
-        match (name, &*self.clients) {
-            (_, []) => Err(Failure::Refused("no endpoint can be asked while a plugin is configured".into())),
-            ("", [only]) => Ok(only.clone()),
-            ("", _) => Err(Failure::Refused(format!("it names no endpoint; granted are {}", granted()))),
-            (name, clients) => {
-                let found = clients.iter().find(|client| *client.settings().name == *name).cloned();
-                let other = || format!("the step was not granted an endpoint {name:?}, but {}", granted());
-                found.ok_or_else(|| Failure::Refused(other()))
-            }
-        }
-    }
-}
+/// What a step was granted of databases.
+pub(super) type Databases = Reach<Client>;
 
 /// The guest cannot go on for now. Told by [`super::Failure::Again`].
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +34,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     type Outcomes = std::result::Result<Vec<DatabaseOutcomeIn>, DatabaseFailureIn>;
     let mut interface = linker.instance(DATABASE)?;
     interface.func_wrap("speaks", |store: StoreContextMut<'_, State>, (endpoint,): (String,)| {
-        let client = store.data().databases.client(&endpoint);
+        let client = store.data().databases.client(&endpoint).map_err(Failure::Refused);
         let dialect = client.map(|client| dialect(client.settings().dialect)).map_err(failure);
         Ok((dialect as Dialects,))
     })?;
@@ -81,7 +45,8 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     interface.func_wrap_async("transact", |mut store: StoreContextMut<'_, State>, (endpoint, given): Params| {
         Box::new(async move {
             let databases = &store.data().databases;
-            let (client, wait, began) = (databases.client(&endpoint), databases.wait_left, Instant::now());
+            let (client, wait, began) =
+                (databases.client(&endpoint).map_err(Failure::Refused), databases.wait_left, Instant::now());
             let done = match client {
                 Ok(client) => transact(&client, given, began + wait).await,
                 Err(refused) => Err(refused),

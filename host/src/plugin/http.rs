@@ -2,9 +2,6 @@
 //!
 //! Judges what a guest hands over and bounds how long it waits; requests are sent by `endpoint/http.rs`.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use futures_util::future::join_all;
 use tokio::time::Instant;
 use wasmtime::component::Linker;
@@ -12,6 +9,7 @@ use wasmtime::{Result, StoreContextMut};
 
 use super::bindings::{HTTP, HttpFailureIn, HttpHeader, HttpMethodOut, HttpRequestOut, HttpResponseIn};
 use super::limits::State;
+use super::reach::Reach;
 use crate::config::HttpMethod;
 use crate::endpoint::http::{Client, Failure, Request, Response};
 
@@ -20,39 +18,8 @@ const REQUESTS_MAX: usize = 1_000;
 /// Bytes of all the answers to one call.
 const ANSWERS_BYTES_MAX: usize = 64 << 20;
 
-/// What a step was granted of the web, and how much longer the call that it is in may wait.
-#[derive(Default)]
-pub(super) struct Web {
-    clients: Arc<[Arc<Client>]>,
-    wait_left: Duration,
-}
-
-impl Web {
-    /// Lets these be reached from now on.
-    pub(super) fn grant(&mut self, clients: &Arc<[Arc<Client>]>) {
-        self.clients = clients.clone();
-    }
-
-    /// Begins a call that may wait so long.
-    pub(super) fn begin(&mut self, wait_max: Duration) {
-        self.wait_left = wait_max;
-    }
-
-    /// The client of an endpoint; that of the only one, where none is named.
-    fn client(clients: &[Arc<Client>], name: &str) -> std::result::Result<Arc<Client>, Failure> {
-        let granted = || clients.iter().map(|client| format!("`{}`", client.settings().name)).collect::<Vec<_>>();
-        match (name, clients) {
-            (_, []) => Err(Failure::Refused("no endpoint can be asked while a plugin is configured".into())),
-            ("", [only]) => Ok(only.clone()),
-            ("", _) => Err(Failure::Refused(format!("it names no endpoint; granted are {}", granted().join(", ")))),
-            (name, _) => {
-                let found = clients.iter().find(|client| *client.settings().name == *name).cloned();
-                let other = || format!("the step was not granted an endpoint {name:?}, but {}", granted().join(", "));
-                found.ok_or_else(|| Failure::Refused(other()))
-            }
-        }
-    }
-}
+/// What a step was granted of the web.
+pub(super) type Web = Reach<Client>;
 
 /// More requests than a call may make. Shown as the cause of the trap.
 #[derive(Debug, thiserror::Error)]
@@ -68,22 +35,22 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
             if requests.len() > REQUESTS_MAX {
                 return Err(TooMany(requests.len()).into());
             }
-            let (clients, wait) = (store.data().web.clients.clone(), store.data().web.wait_left);
+            let web = store.data().web.clone();
             let began = Instant::now();
-            let answers: Answers = send_all(&clients, requests, began + wait).await;
-            store.data_mut().web.wait_left = wait.saturating_sub(began.elapsed());
+            let answers: Answers = send_all(&web, requests, began + web.wait_left).await;
+            store.data_mut().web.wait_left = web.wait_left.saturating_sub(began.elapsed());
             Ok((answers,))
         })
     })
 }
 
 async fn send_all(
-    clients: &[Arc<Client>],
+    web: &Web,
     requests: Vec<HttpRequestOut>,
     deadline: Instant,
 ) -> Vec<std::result::Result<HttpResponseIn, HttpFailureIn>> {
     let send = async |of: HttpRequestOut| {
-        let client = Web::client(clients, &of.endpoint)?;
+        let client = web.client(&of.endpoint).map_err(Failure::Refused)?;
         let sent = client.send(request(of), ANSWERS_BYTES_MAX);
         tokio::time::timeout_at(deadline, sent).await.unwrap_or(Err(Failure::Timeout))
     };

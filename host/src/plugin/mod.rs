@@ -22,6 +22,7 @@ mod cache;
 mod database;
 mod http;
 mod limits;
+mod reach;
 mod tables;
 mod turn;
 mod validate;

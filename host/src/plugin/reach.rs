@@ -1,0 +1,70 @@
+//! What a step was granted of one kind of service outside, and how much longer the call that it is in may wait for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A client of an endpoint.
+pub(super) trait Endpoint {
+    /// The endpoint's name in the pipeline file.
+    fn name(&self) -> &str;
+}
+
+impl Endpoint for crate::endpoint::http::Client {
+    fn name(&self) -> &str {
+        &self.settings().name
+    }
+}
+
+impl Endpoint for crate::endpoint::database::Client {
+    fn name(&self) -> &str {
+        &self.settings().name
+    }
+}
+
+/// The clients of the endpoints that were granted: none while a plugin is configured.
+pub(super) struct Reach<T> {
+    clients: Arc<[Arc<T>]>,
+    /// Of the call under way.
+    pub(super) wait_left: Duration,
+}
+
+impl<T> Default for Reach<T> {
+    fn default() -> Self {
+        Reach { clients: Arc::default(), wait_left: Duration::ZERO }
+    }
+}
+
+impl<T> Clone for Reach<T> {
+    fn clone(&self) -> Self {
+        Reach { clients: self.clients.clone(), wait_left: self.wait_left }
+    }
+}
+
+impl<T: Endpoint> Reach<T> {
+    /// Lets these be reached from now on.
+    pub(super) fn grant(&mut self, clients: &Arc<[Arc<T>]>) {
+        self.clients = clients.clone();
+    }
+
+    /// Begins a call that may wait so long.
+    pub(super) fn begin(&mut self, wait_max: Duration) {
+        self.wait_left = wait_max;
+    }
+
+    /// The client of an endpoint; that of the only one, where none is named. The error says why there is none.
+    pub(super) fn client(&self, name: &str) -> Result<Arc<T>, String> {
+        let granted = || {
+            let names = self.clients.iter().map(|client| format!("`{}`", client.name()));
+            names.collect::<Vec<_>>().join(", ")
+        };
+        match (name, &*self.clients) {
+            (_, []) => Err("no endpoint can be asked while a plugin is configured".into()),
+            ("", [only]) => Ok(only.clone()),
+            ("", _) => Err(format!("it names no endpoint; granted are {}", granted())),
+            (name, clients) => {
+                let found = clients.iter().find(|client| client.name() == name).cloned();
+                found.ok_or_else(|| format!("the step was not granted an endpoint {name:?}, but {}", granted()))
+            }
+        }
+    }
+}
