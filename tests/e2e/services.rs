@@ -192,6 +192,10 @@ impl Drop for Servers {
             down.stderr(log);
         }
         let _ = down.status();
+        if std::thread::panicking() {
+            self.dir.disable_cleanup(true);
+            eprintln!("what the servers wrote is kept: {}", self.dir.path().display());
+        }
     }
 }
 
