@@ -27,10 +27,12 @@
 
 #[doc(hidden)]
 pub mod bindings;
+mod cells;
 mod config;
 pub mod database;
 pub mod http;
 pub mod json;
+pub mod kudu;
 pub mod log;
 mod output;
 mod record;

@@ -186,16 +186,17 @@ impl Servers {
 
 impl Drop for Servers {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let kept = self.dir.path().with_extension("kept");
+            let _ = Command::new("cp").arg("-a").arg(self.dir.path()).arg(&kept).status();
+            eprintln!("what the servers wrote is kept: {}", kept.display());
+        }
         let log = File::create(self.dir.path().join("down.log")).ok();
         let mut down = self.xtask("down", &[]);
         if let Some(log) = log {
             down.stderr(log);
         }
         let _ = down.status();
-        if std::thread::panicking() {
-            self.dir.disable_cleanup(true);
-            eprintln!("what the servers wrote is kept: {}", self.dir.path().display());
-        }
     }
 }
 

@@ -15,7 +15,7 @@ use wit_bindgen_rust::{Opts, WithOption};
 /// Where the bindings lie, from the root of the repository.
 const BINDINGS_DIR: &str = "plugin-sdk/src/bindings";
 /// The worlds that a plugin of the SDK can have, of which the first one's bindings hold what all of them share; and what it may import
-/// beside them, which shares nothing.
+/// beside them.
 const WORLDS: [&str; 4] = ["transform", "sink", "stateful-transform", "capabilities"];
 /// The version of the WIT package.
 const WIT_VERSION: &str = "0.1.0";
@@ -72,7 +72,11 @@ fn options(world: &str) -> Opts {
         generate_all: true,
         pub_export_macro: true,
         default_bindings_module: Some(format!("weir_plugin::bindings::{}", module(world))),
-        with: if [WORLDS[0], WORLDS[3]].contains(&world) { Vec::new() } else { SHARED.map(shared).to_vec() },
+        with: match world {
+            "transform" => Vec::new(),
+            "capabilities" => vec![shared("types")],
+            _ => SHARED.map(shared).to_vec(),
+        },
         ..Opts::default()
     }
 }

@@ -1,6 +1,7 @@
 //! Settings of endpoints: services outside that a plugin may be granted, and who they are told we are.
 
 mod database;
+mod kudu;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use super::{Grants, Place, Secret};
 use crate::endpoint::address;
 
 pub use database::{Database, Dialect, mysql_url, postgres_url};
+pub use kudu::{Kudu, master};
 
 /// A web service that a plugin may be granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +109,7 @@ impl HttpMethod {
 pub(super) enum Endpoint {
     Http(Arc<HttpEndpoint>),
     Database(Arc<Database>),
+    Kudu(Arc<Kudu>),
 }
 
 /// Endpoints by name.
@@ -114,9 +117,13 @@ pub(super) type Endpoints = BTreeMap<Arc<str>, Endpoint>;
 
 /// An endpoint of a checked file.
 pub(super) fn endpoint(view: View<'_>, name: &Arc<str>, node: &Node, secrets: &Secrets) -> Result<Endpoint> {
-    match node.get("type").and_then(Node::text).and_then(Dialect::of) {
-        Some(dialect) => database::endpoint(view, name, node, secrets, dialect).map(Arc::new).map(Endpoint::Database),
-        None => http(view, name, node, secrets).map(Arc::new).map(Endpoint::Http),
+    let word = node.get("type").and_then(Node::text).unwrap_or_default();
+    match (word, Dialect::of(word)) {
+        (_, Some(dialect)) => {
+            database::endpoint(view, name, node, secrets, dialect).map(Arc::new).map(Endpoint::Database)
+        }
+        ("kudu", _) => kudu::endpoint(view, name, node, secrets).map(Arc::new).map(Endpoint::Kudu),
+        _ => http(view, name, node, secrets).map(Arc::new).map(Endpoint::Http),
     }
 }
 
@@ -159,6 +166,7 @@ pub(super) fn grants(step: &Node, endpoints: &Endpoints) -> Grants {
         match endpoints.get(name) {
             Some(Endpoint::Http(endpoint)) => grants.http.push(endpoint.clone()),
             Some(Endpoint::Database(endpoint)) => grants.database.push(endpoint.clone()),
+            Some(Endpoint::Kudu(endpoint)) => grants.kudu.push(endpoint.clone()),
             None => {} // Told by `problems`.
         }
     }
@@ -220,15 +228,17 @@ pub fn problems(root: &Node) -> Vec<Problem> {
 enum Capability {
     Http,
     Database,
+    Kudu,
 }
 
 impl Capability {
-    const ALL: [Capability; 2] = [Capability::Http, Capability::Database];
+    const ALL: [Capability; 3] = [Capability::Http, Capability::Database, Capability::Kudu];
 
     fn word(self) -> &'static str {
         match self {
             Capability::Http => "http",
             Capability::Database => "database",
+            Capability::Kudu => "kudu",
         }
     }
 
@@ -236,13 +246,18 @@ impl Capability {
         match self {
             Capability::Http => "{type: http, url: \"https://...\"}",
             Capability::Database => "{type: postgres, url: \"postgres://USER@HOST:PORT/DATABASE\"}",
+            Capability::Kudu => "{type: kudu, masters: [\"HOST:7051\"]}",
         }
     }
 
     /// That of an endpoint, whose type is one that there is.
     fn of(endpoint: &Node) -> Option<Capability> {
         let word = endpoint.get("type").and_then(Node::text)?;
-        if word == "http" { Some(Capability::Http) } else { Dialect::of(word).map(|_| Capability::Database) }
+        match word {
+            "http" => Some(Capability::Http),
+            "kudu" => Some(Capability::Kudu),
+            _ => Dialect::of(word).map(|_| Capability::Database),
+        }
     }
 }
 
@@ -263,7 +278,7 @@ pub fn unused(root: &Node) -> Vec<Problem> {
 fn of_endpoint(entry: &Entry) -> Vec<Problem> {
     let node = &entry.value;
     let mut problems: Vec<Problem> = half_identity(node.entry("tls")).into_iter().collect();
-    if Capability::of(node) == Some(Capability::Database) {
+    if Capability::of(node) != Some(Capability::Http) {
         return problems;
     }
     let Some((place, url)) = node.get("url").and_then(|text| Some((&text.place, url(text.text()?).ok()?))) else {

@@ -2,8 +2,10 @@
 //! plugins. Who is granted what is decided elsewhere.
 
 pub mod address;
+pub mod cells;
 pub mod database;
 pub mod http;
+pub mod kudu;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -14,6 +16,7 @@ use crate::config::Grants;
 pub struct Clients {
     http: Known<http::Client>,
     database: Known<database::Client>,
+    kudu: Known<kudu::Client>,
 }
 
 /// The clients of what a step was granted.
@@ -22,6 +25,8 @@ pub struct Granted {
     pub http: Arc<[Arc<http::Client>]>,
     /// Databases.
     pub database: Arc<[Arc<database::Client>]>,
+    /// Kudu clusters.
+    pub kudu: Arc<[Arc<kudu::Client>]>,
 }
 
 impl Clients {
@@ -33,9 +38,13 @@ impl Clients {
         let database = |settings: &Arc<_>| {
             self.database.client(|client| client.settings() == settings, || database::Client::new(settings.clone()))
         };
+        let kudu = |settings: &Arc<_>| {
+            self.kudu.client(|client| client.settings() == settings, || kudu::Client::new(settings.clone()))
+        };
         Granted {
             http: grants.http.iter().map(http).collect(),
             database: grants.database.iter().map(database).collect(),
+            kudu: grants.kudu.iter().map(kudu).collect(),
         }
     }
 }

@@ -22,6 +22,8 @@ pub(super) const STATE: &str = "weir:plugin/state@0.1.0";
 pub(super) const HTTP: &str = "weir:plugin/http@0.1.0";
 /// Transactions in databases, granted by endpoint.
 pub(super) const DATABASE: &str = "weir:plugin/database@0.1.0";
+/// Tables of Kudu clusters, granted by endpoint.
+pub(super) const KUDU: &str = "weir:plugin/kudu@0.1.0";
 /// Types alone; nothing is called there, so there is nothing to grant.
 pub(super) const TYPES: &str = "weir:plugin/types@0.1.0";
 
@@ -325,7 +327,7 @@ pub(super) enum DatabaseDialectIn {
 /// `cells`, in both directions, unchecked.
 #[derive(Debug, Clone, Default, ComponentType, Lift, Lower)]
 #[component(record)]
-pub(super) struct DatabaseCells {
+pub(super) struct Cells {
     pub(super) kinds: Vec<u8>,
     pub(super) ends: Vec<u32>,
     pub(super) data: Vec<u8>,
@@ -337,7 +339,7 @@ pub(super) struct DatabaseCells {
 pub(super) struct DatabaseStatementOut {
     pub(super) text: String,
     pub(super) rows: u32,
-    pub(super) values: DatabaseCells,
+    pub(super) values: Cells,
     pub(super) expected: Option<u64>,
 }
 
@@ -347,7 +349,7 @@ pub(super) struct DatabaseStatementOut {
 pub(super) struct DatabaseOutcomeIn {
     pub(super) affected: u64,
     pub(super) columns: Vec<String>,
-    pub(super) rows: DatabaseCells,
+    pub(super) rows: Cells,
 }
 
 /// A `wrong-row`.
@@ -411,3 +413,84 @@ pub(super) type AdvanceOut = (AdvancedOut,);
 pub(super) type MigrateIn = (u32,);
 /// Result of `migrate`.
 pub(super) type MigrateOut = (Result<bool, String>,);
+
+/// A `column` of a table of Kudu, in both directions.
+#[derive(Debug, Clone, ComponentType, Lift, Lower)]
+#[component(record)]
+pub(super) struct KuduColumn {
+    pub(super) name: String,
+    pub(super) kind: String,
+    #[component(name = "is-key")]
+    pub(super) is_key: bool,
+    #[component(name = "is-nullable")]
+    pub(super) is_nullable: bool,
+}
+
+/// A `hash` of a new table.
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct KuduHashOut {
+    pub(super) columns: Vec<String>,
+    pub(super) buckets: u16,
+}
+
+/// A `new-table`.
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct KuduNewTableOut {
+    pub(super) columns: Vec<KuduColumn>,
+    pub(super) hashes: Vec<KuduHashOut>,
+    pub(super) replicas: Option<u8>,
+}
+
+/// An `operation`. The guest names it by its number.
+#[allow(dead_code, reason = "made by the derive alone")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift)]
+#[component(enum)]
+#[repr(u8)]
+pub(super) enum KuduOperationOut {
+    #[component(name = "insert")]
+    Insert,
+    #[component(name = "insert-ignore")]
+    InsertIgnore,
+    #[component(name = "upsert")]
+    Upsert,
+    #[component(name = "update")]
+    Update,
+    #[component(name = "update-ignore")]
+    UpdateIgnore,
+    #[component(name = "delete")]
+    Delete,
+    #[component(name = "delete-ignore")]
+    DeleteIgnore,
+}
+
+/// `rows`, unchecked.
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct KuduRowsOut {
+    pub(super) operation: KuduOperationOut,
+    pub(super) columns: Vec<String>,
+    pub(super) values: Cells,
+}
+
+/// A `wrong-row`.
+#[derive(Debug, ComponentType, Lower)]
+#[component(record)]
+pub(super) struct KuduWrongRow {
+    pub(super) rows: u32,
+    pub(super) row: u32,
+    pub(super) message: String,
+}
+
+/// A `failure` of a cluster.
+#[derive(Debug, ComponentType, Lower)]
+#[component(variant)]
+pub(super) enum KuduFailureIn {
+    #[component(name = "refused")]
+    Refused(String),
+    #[component(name = "unavailable")]
+    Unavailable(String),
+    #[component(name = "missing")]
+    Missing(String),
+}

@@ -7,13 +7,13 @@ use wasmtime::component::Linker;
 use wasmtime::{Result, StoreContextMut};
 
 use super::bindings::{
-    DATABASE, DatabaseCells, DatabaseDialectIn, DatabaseFailureIn, DatabaseOutcomeIn, DatabaseStatementOut,
+    DATABASE, DatabaseDialectIn, DatabaseFailureIn, DatabaseOutcomeIn, DatabaseStatementOut,
     DatabaseWrongRow,
 };
-use super::limits::{State, cut, one_line};
-use super::reach::Reach;
+use super::limits::State;
+use super::reach::{Reach, cells, cells_of, link_again};
 use crate::config::Dialect;
-use crate::endpoint::database::{Cells, Client, Failure, Outcome, Statement};
+use crate::endpoint::database::{Client, Failure, Outcome, Statement};
 
 /// Statements of one transaction.
 const STATEMENTS_MAX: usize = 1_000;
@@ -22,11 +22,6 @@ const RETURNED_BYTES_MAX: usize = 64 << 20;
 
 /// What a step was granted of databases.
 pub(super) type Databases = Reach<Client>;
-
-/// The guest cannot go on for now. Told by [`super::Failure::Again`].
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Again(pub(super) String);
 
 /// Links databases, where the component wants them.
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
@@ -38,9 +33,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
         let dialect = client.map(|client| dialect(client.settings().dialect)).map_err(failure);
         Ok((dialect as Dialects,))
     })?;
-    interface.func_wrap("begin-again", |_: StoreContextMut<'_, State>, (why,): (String,)| -> Result<()> {
-        Err(Again(one_line(cut(&why))).into())
-    })?;
+    link_again(&mut interface)?;
     type Params = (String, Vec<DatabaseStatementOut>);
     interface.func_wrap_async("transact", |mut store: StoreContextMut<'_, State>, (endpoint, given): Params| {
         Box::new(async move {
@@ -72,14 +65,12 @@ async fn transact(
 }
 
 fn statement(of: DatabaseStatementOut) -> std::result::Result<Statement, Failure> {
-    let DatabaseCells { kinds, ends, data } = of.values;
-    let values = Cells::new(kinds, ends, data)?;
+    let values = cells(of.values).map_err(Failure::Refused)?;
     Ok(Statement { text: of.text, rows: of.rows as usize, values, expected: of.expected })
 }
 
 fn outcome(of: Outcome) -> DatabaseOutcomeIn {
-    let (kinds, ends, data) = of.rows.into_columns();
-    DatabaseOutcomeIn { affected: of.affected, columns: of.columns, rows: DatabaseCells { kinds, ends, data } }
+    DatabaseOutcomeIn { affected: of.affected, columns: of.columns, rows: cells_of(of.rows) }
 }
 
 fn dialect(of: Dialect) -> DatabaseDialectIn {

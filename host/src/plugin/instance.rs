@@ -17,10 +17,10 @@ use super::bindings::{
 use super::bindings::{BatchIn, ConfigError, Context, DeliveryInitOut, InitIn, ProcessIn, ProcessOut, StepInitOut};
 use super::bindings::{StatefulProcessIn, StatefulProcessOut};
 use super::bindings::{WriteIn, WriteOut};
-use super::database::Again;
 use super::engine::{Engine, INSTANCES_MAX};
 use super::limits::{Log, State, cut, on_tick, one_line};
 use super::load::{Compiled, World};
+use super::reach::Again;
 use super::turn::Turns;
 use super::validate;
 use super::wasi::{Ended, Moment, Wasi};
@@ -114,6 +114,7 @@ impl Setup {
         let state = guest.store.data_mut();
         state.web.grant(&self.clients.http);
         state.databases.grant(&self.clients.database);
+        state.clusters.grant(&self.clients.kudu);
     }
 
     /// The parameters of `init`.
@@ -193,6 +194,7 @@ impl Guest {
         state.budget.begin(self.limits.batch_time_max);
         state.web.begin(self.limits.wait_time_max);
         state.databases.begin(self.limits.wait_time_max);
+        state.clusters.begin(self.limits.wait_time_max);
         self.store.set_epoch_deadline(1);
     }
 

@@ -11,7 +11,7 @@ use super::Factory;
 use super::bindings::{
     AdvanceIn, AdvanceOut, MigrateIn, MigrateOut, StatefulInitOut, StatefulProcessIn, StatefulProcessOut,
 };
-use super::bindings::{DATABASE, DELIVERY, HTTP, LOG, STATE, STATEFUL_STEP, STEP, TYPES};
+use super::bindings::{DATABASE, DELIVERY, HTTP, KUDU, LOG, STATE, STATEFUL_STEP, STEP, TYPES};
 use super::bindings::{DeliveryInitOut, InitIn, ProcessIn, ProcessOut, StepInitOut, WriteIn, WriteOut};
 use super::engine::Engine;
 use super::instance::{Setup, SinkFactory, StatefulFactory, StepContext, TransformFactory};
@@ -166,6 +166,8 @@ fn advice(imports: &[String]) -> &'static str {
         ": name a web service under `endpoints`, and add `grants: {http: NAME}` to the step"
     } else if wants(DATABASE) {
         ": name a database under `endpoints`, and add `grants: {database: NAME}` to the step"
+    } else if wants(KUDU) {
+        ": name a Kudu cluster under `endpoints`, and add `grants: {kudu: NAME}` to the step"
     } else if wants("weir:plugin/") {
         ": this version of Weir does not have it; build the plugin with the SDK of this version"
     } else {
@@ -221,7 +223,7 @@ impl Names {
     /// Refuses what no plugin of its world can be granted.
     pub(super) fn grantable(&self, world: World) -> Result<(), Problem> {
         let is_granted = |name: &str| match name {
-            LOG | TYPES | HTTP | DATABASE => true,
+            LOG | TYPES | HTTP | DATABASE | KUDU => true,
             STATE => world == World::StatefulTransform,
             _ => wasi::interface(name).is_some(),
         };
@@ -235,6 +237,7 @@ impl Names {
         let is_missing = |name: &&String| match name.as_str() {
             HTTP => grants.http.is_empty(),
             DATABASE => grants.database.is_empty(),
+            KUDU => grants.kudu.is_empty(),
             _ => false,
         };
         let imports: Vec<String> = self.imports.iter().filter(is_missing).cloned().collect();
@@ -369,7 +372,7 @@ impl Plugin {
 
     /// Whether it asks services outside.
     pub fn uses_services(&self) -> bool {
-        self.imports().iter().any(|name| name == HTTP || name == DATABASE)
+        self.imports().iter().any(|name| [HTTP, DATABASE, KUDU].contains(&name.as_str()))
     }
 
     /// The name under which it was loaded.

@@ -21,6 +21,7 @@ mod bindings;
 mod cache;
 mod database;
 mod http;
+mod kudu;
 mod limits;
 mod reach;
 mod tables;

@@ -3,6 +3,36 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use wasmtime::component::LinkerInstance;
+use wasmtime::{Result, StoreContextMut};
+
+use super::bindings;
+use super::limits::{State, cut, one_line};
+use crate::endpoint::cells::Cells;
+
+/// The guest cannot go on for now. Told by [`super::Failure::Again`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Again(pub(super) String);
+
+/// Links the function by which a sink ends a call that cannot go on for now.
+pub(super) fn link_again(interface: &mut LinkerInstance<'_, State>) -> Result<()> {
+    interface.func_wrap("begin-again", |_: StoreContextMut<'_, State>, (why,): (String,)| -> Result<()> {
+        Err(Again(one_line(cut(&why))).into())
+    })
+}
+
+/// Judges the values that a guest hands over.
+pub(super) fn cells(of: bindings::Cells) -> std::result::Result<Cells, String> {
+    Cells::new(of.kinds, of.ends, of.data)
+}
+
+/// Values as a guest takes them.
+pub(super) fn cells_of(cells: Cells) -> bindings::Cells {
+    let (kinds, ends, data) = cells.into_columns();
+    bindings::Cells { kinds, ends, data }
+}
+
 /// A client of an endpoint.
 pub(super) trait Endpoint {
     /// The endpoint's name in the pipeline file.
@@ -10,6 +40,12 @@ pub(super) trait Endpoint {
 }
 
 impl Endpoint for crate::endpoint::http::Client {
+    fn name(&self) -> &str {
+        &self.settings().name
+    }
+}
+
+impl Endpoint for crate::endpoint::kudu::Client {
     fn name(&self) -> &str {
         &self.settings().name
     }
@@ -52,7 +88,7 @@ impl<T: Endpoint> Reach<T> {
     }
 
     /// The client of an endpoint; that of the only one, where none is named. The error says why there is none.
-    pub(super) fn client(&self, name: &str) -> Result<Arc<T>, String> {
+    pub(super) fn client(&self, name: &str) -> std::result::Result<Arc<T>, String> {
         let granted = || {
             let names = self.clients.iter().map(|client| format!("`{}`", client.name()));
             names.collect::<Vec<_>>().join(", ")

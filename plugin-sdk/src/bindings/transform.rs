@@ -202,6 +202,28 @@ pub mod weir {
                 }
             }
             impl ::core::error::Error for ConfigError {}
+            /// Values of rows of a table, one after the other, in three lists of plain numbers, whatever their number.
+            #[derive(Clone)]
+            pub struct Cells {
+                /// What each value is: 0 null, 1 text in UTF-8, 2 bytes.
+                pub kinds: _rt::Vec<u8>,
+                /// Where in `data` each value ends, the first begins at 0. A null has no bytes.
+                pub ends: _rt::Vec<u32>,
+                /// The bytes of all values.
+                pub data: _rt::Vec<u8>,
+            }
+            impl ::core::fmt::Debug for Cells {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("Cells")
+                        .field("kinds", &self.kinds)
+                        .field("ends", &self.ends)
+                        .field("data", &self.data)
+                        .finish()
+                }
+            }
         }
     }
 }
@@ -955,29 +977,29 @@ macro_rules! __export_transform_impl {
         () = { #[rustfmt::skip] #[cfg(target_arch = "wasm32")] #[unsafe (link_section =
         "component-type:wit-bindgen:0.61.1:weir:plugin@0.1.0:transform:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 862] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 895] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xde\x05\x01A\x02\x01\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xff\x05\x01A\x02\x01\
 A\x0a\x01B\x04\x01m\x04\x05error\x04warn\x04info\x05debug\x04\0\x05level\x03\0\0\
 \x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x15weir:pl\
-ugin/log@0.1.0\x05\0\x01B\x0c\x01py\x01px\x01p}\x01r\x03\x05index\0\x04meta\x01\x04\
+ugin/log@0.1.0\x05\0\x01B\x0e\x01py\x01px\x01p}\x01r\x03\x05index\0\x04meta\x01\x04\
 data\x02\x04\0\x05batch\x03\0\x03\x01r\x03\x05indexy\x06reasons\x09retriable\x7f\
 \x04\0\x06reject\x03\0\x05\x01ps\x01r\x05\x08pipelines\x04steps\x09partitiony\x06\
 inputs\x07\x06tables\x07\x04\0\x07context\x03\0\x08\x01r\x02\x04paths\x07message\
-s\x04\0\x0cconfig-error\x03\0\x0a\x03\0\x17weir:plugin/types@0.1.0\x05\x01\x02\x03\
-\0\x01\x05batch\x02\x03\0\x01\x0cconfig-error\x02\x03\0\x01\x07context\x02\x03\0\
-\x01\x06reject\x01B\x18\x02\x03\x02\x01\x02\x04\0\x05batch\x03\0\0\x02\x03\x02\x01\
-\x03\x04\0\x0cconfig-error\x03\0\x02\x02\x03\x02\x01\x04\x04\0\x07context\x03\0\x04\
-\x02\x03\x02\x01\x05\x04\0\x06reject\x03\0\x06\x01ps\x01r\x02\x05ports\x08\x09se\
-ts-time\x7f\x04\0\x0bdescription\x03\0\x09\x01py\x01r\x02\x06origin\x0b\x07recor\
-ds\x01\x04\0\x0breplacement\x03\0\x0c\x01q\x03\x09unchanged\0\0\x06select\x01\x0b\
-\0\x08replaced\x01\x0d\0\x04\0\x06answer\x03\0\x0e\x01p\x07\x01r\x02\x06answer\x0f\
-\x07rejects\x10\x04\0\x07outcome\x03\0\x11\x01j\x01\x0a\x01\x03\x01@\x02\x06conf\
-igs\x07context\x05\0\x13\x04\0\x04init\x01\x14\x01@\x02\x05inputy\x05batch\x01\0\
-\x12\x04\0\x07process\x01\x15\x04\0\x16weir:plugin/step@0.1.0\x05\x06\x04\0\x1bw\
-eir:plugin/transform@0.1.0\x04\0\x0b\x0f\x01\0\x09transform\x03\0\0\0G\x09produc\
-ers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060\
-.61.1";
+s\x04\0\x0cconfig-error\x03\0\x0a\x01r\x03\x05kinds\x02\x04ends\0\x04data\x02\x04\
+\0\x05cells\x03\0\x0c\x03\0\x17weir:plugin/types@0.1.0\x05\x01\x02\x03\0\x01\x05\
+batch\x02\x03\0\x01\x0cconfig-error\x02\x03\0\x01\x07context\x02\x03\0\x01\x06re\
+ject\x01B\x18\x02\x03\x02\x01\x02\x04\0\x05batch\x03\0\0\x02\x03\x02\x01\x03\x04\
+\0\x0cconfig-error\x03\0\x02\x02\x03\x02\x01\x04\x04\0\x07context\x03\0\x04\x02\x03\
+\x02\x01\x05\x04\0\x06reject\x03\0\x06\x01ps\x01r\x02\x05ports\x08\x09sets-time\x7f\
+\x04\0\x0bdescription\x03\0\x09\x01py\x01r\x02\x06origin\x0b\x07records\x01\x04\0\
+\x0breplacement\x03\0\x0c\x01q\x03\x09unchanged\0\0\x06select\x01\x0b\0\x08repla\
+ced\x01\x0d\0\x04\0\x06answer\x03\0\x0e\x01p\x07\x01r\x02\x06answer\x0f\x07rejec\
+ts\x10\x04\0\x07outcome\x03\0\x11\x01j\x01\x0a\x01\x03\x01@\x02\x06configs\x07co\
+ntext\x05\0\x13\x04\0\x04init\x01\x14\x01@\x02\x05inputy\x05batch\x01\0\x12\x04\0\
+\x07process\x01\x15\x04\0\x16weir:plugin/step@0.1.0\x05\x06\x04\0\x1bweir:plugin\
+/transform@0.1.0\x04\0\x0b\x0f\x01\0\x09transform\x03\0\0\0G\x09producers\x01\x0c\
+processed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
         };
     };
 }
@@ -990,18 +1012,19 @@ pub use __export_transform_impl as export;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 538] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xfa\x02\x01A\x02\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 571] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x9b\x03\x01A\x02\x01\
 A\x04\x01B\x04\x01m\x04\x05error\x04warn\x04info\x05debug\x04\0\x05level\x03\0\0\
 \x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x15weir:pl\
-ugin/log@0.1.0\x05\0\x01B\x0c\x01py\x01px\x01p}\x01r\x03\x05index\0\x04meta\x01\x04\
+ugin/log@0.1.0\x05\0\x01B\x0e\x01py\x01px\x01p}\x01r\x03\x05index\0\x04meta\x01\x04\
 data\x02\x04\0\x05batch\x03\0\x03\x01r\x03\x05indexy\x06reasons\x09retriable\x7f\
 \x04\0\x06reject\x03\0\x05\x01ps\x01r\x05\x08pipelines\x04steps\x09partitiony\x06\
 inputs\x07\x06tables\x07\x04\0\x07context\x03\0\x08\x01r\x02\x04paths\x07message\
-s\x04\0\x0cconfig-error\x03\0\x0a\x03\0\x17weir:plugin/types@0.1.0\x05\x01\x04\0\
-;weir:plugin/transform-with-all-of-its-exports-removed@0.1.0\x04\0\x0b/\x01\0)tr\
-ansform-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed\
--by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+s\x04\0\x0cconfig-error\x03\0\x0a\x01r\x03\x05kinds\x02\x04ends\0\x04data\x02\x04\
+\0\x05cells\x03\0\x0c\x03\0\x17weir:plugin/types@0.1.0\x05\x01\x04\0;weir:plugin\
+/transform-with-all-of-its-exports-removed@0.1.0\x04\0\x0b/\x01\0)transform-with\
+-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dw\
+it-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -223,6 +223,13 @@ fn tapped_lines(bench: &Bench, stream: &str) -> Vec<String> {
     bench.lines(&name)
 }
 
+/// The numbers that RabbitMQ delivered more than once before they were taken in, of a stream that was tapped.
+pub fn redelivered(bench: &Bench, stream: &str) -> BTreeSet<u64> {
+    let records = bench.lines(&format!("{stream}.tap")).into_iter().map(|line| serde_json::from_str(&line).unwrap());
+    let again = records.filter(|record: &Value| record["headers"].get("x-delivery-count").is_some());
+    again.map(|record| given(&record).number).collect()
+}
+
 fn difference(came: &[String], expected: &[String]) -> String {
     let (came_set, expected_set): (BTreeSet<_>, BTreeSet<_>) = (came.iter().collect(), expected.iter().collect());
     let strange: Vec<_> = came_set.difference(&expected_set).take(5).collect();

@@ -50,6 +50,21 @@ pub enum ColumnType {
 }
 
 impl ColumnType {
+    /// Those without numbers.
+    const PLAIN: [ColumnType; 11] = [
+        ColumnType::Bool,
+        ColumnType::Int8,
+        ColumnType::Int16,
+        ColumnType::Int32,
+        ColumnType::Int64,
+        ColumnType::Float,
+        ColumnType::Double,
+        ColumnType::String,
+        ColumnType::Binary,
+        ColumnType::UnixtimeMicros,
+        ColumnType::Date,
+    ];
+
     /// The width of a cell in a row. That of text and bytes is a place in a buffer beside the rows.
     pub(crate) fn width(self) -> usize {
         match self {
@@ -155,6 +170,34 @@ impl fmt::Display for ColumnType {
             ColumnType::UnixtimeMicros => f.write_str("unixtime_micros"),
             ColumnType::Decimal { precision, scale } => write!(f, "decimal({precision}, {scale})"),
             ColumnType::Date => f.write_str("date"),
+        }
+    }
+}
+
+impl std::str::FromStr for ColumnType {
+    type Err = Error;
+
+    /// Reads what is displayed; spaces do not matter.
+    fn from_str(text: &str) -> Result<Self> {
+        let error = || Error::Invalid(format!("expected the type of a column, like int64 or decimal(10, 2), got {text:?}"));
+        let (name, numbers) = match text.trim().split_once('(') {
+            Some((name, rest)) => (name.trim_end(), Some(rest.strip_suffix(')').ok_or_else(error)?)),
+            None => (text.trim(), None),
+        };
+        let digits = |text: &str| text.trim().parse::<u8>().map_err(|_| error());
+        match (name, numbers) {
+            ("varchar", Some(length)) => {
+                let length = length.trim().parse().ok().filter(|length| *length > 0);
+                Ok(ColumnType::Varchar { length: length.ok_or_else(error)? })
+            }
+            ("decimal", Some(numbers)) => {
+                let (precision, scale) = numbers.split_once(',').unwrap_or((numbers, "0"));
+                let (precision, scale) = (digits(precision)?, digits(scale)?);
+                let is_right = (1..=DECIMAL_DIGITS_MAX).contains(&precision) && scale <= precision;
+                if is_right { Ok(ColumnType::Decimal { precision, scale }) } else { Err(error()) }
+            }
+            (name, None) => Self::PLAIN.into_iter().find(|kind| kind.to_string() == name).ok_or_else(error),
+            _ => Err(error()),
         }
     }
 }
@@ -341,6 +384,18 @@ impl Schema {
 mod tests {
     use super::*;
     use crate::value::Decimal;
+
+    #[test]
+    fn a_type_is_read_as_it_is_written() {
+        let numbered = [ColumnType::Varchar { length: 20 }, ColumnType::Decimal { precision: 38, scale: 9 }];
+        for kind in ColumnType::PLAIN.into_iter().chain(numbered) {
+            assert_eq!(kind.to_string().parse::<ColumnType>().unwrap(), kind);
+        }
+        assert_eq!("decimal(5)".parse::<ColumnType>().unwrap(), ColumnType::Decimal { precision: 5, scale: 0 });
+        for wrong in ["", "int", "decimal", "decimal(0,0)", "decimal(5,6)", "varchar(0)", "varchar(70000)", "int8(1)"] {
+            assert!(wrong.parse::<ColumnType>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_schema_is_the_same_after_a_trip_over_the_wire() {

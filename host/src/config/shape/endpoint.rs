@@ -25,6 +25,7 @@ pub static ENDPOINTS: &[Variant] = &[
     Variant { key: "type", word: Some("http"), shape: &HTTP_ENDPOINT },
     Variant { key: "type", word: Some("mysql"), shape: &MYSQL_ENDPOINT },
     Variant { key: "type", word: Some("postgres"), shape: &POSTGRES_ENDPOINT },
+    Variant { key: "type", word: Some("kudu"), shape: &KUDU_ENDPOINT },
 ];
 
 /// A web service.
@@ -154,6 +155,45 @@ pub static POSTGRES_ENDPOINT: Shape = Shape {
     ],
 };
 
+static MASTER: Form = Form {
+    what: "a host like `kudu-1.example.org:7051`",
+    pattern: r"^[^\s/@?#]+$",
+    rule: "invalid-address",
+    check: endpoint::master,
+    help: "write `HOST` or `HOST:PORT`; a list of all masters, where there are several",
+};
+
+/// A cluster of Kudu.
+pub static KUDU_ENDPOINT: Shape = Shape {
+    what: "a kudu endpoint",
+    doc: "A cluster of Apache Kudu that plugins may be granted.",
+    keys: &[
+        key("type", Kind::Word("kudu"), Required, "The type of endpoint."),
+        key("masters", Kind::OneOrMany(&Kind::Form(&MASTER)), Required, "All masters of the cluster: `host:port` each."),
+        key("user", Kind::Text, Optional, "Who asks. Without one, whom the cluster lets in without a name."),
+        PASSWORD,
+        key(
+            "tls",
+            Kind::Group(&KUDU_TLS),
+            Optional,
+            "Connections have to be encrypted. Without it they are where the servers can, and nobody has to prove who they are.",
+        ),
+        key("timeout", Kind::Duration(100..=HOUR / 6), Default("30s"), "How long an operation may take, all tries together."),
+    ],
+};
+
+/// Encryption of connections to Kudu.
+pub static KUDU_TLS: Shape = Shape {
+    what: "the group `tls`",
+    doc: "Encryption of connections to a cluster of Kudu.",
+    keys: &[key(
+        "ca",
+        Kind::Path,
+        Optional,
+        "Certificate authorities to trust, PEM: masters and tablet servers need a certificate by one of them.",
+    )],
+};
+
 /// What a step is granted.
 pub static GRANTS: Shape = Shape {
     what: "the group `grants`",
@@ -170,6 +210,12 @@ pub static GRANTS: Shape = Shape {
             Kind::OneOrMany(&Kind::Name),
             Optional,
             "Databases, by their names under `endpoints`, that it may run transactions in.",
+        ),
+        key(
+            "kudu",
+            Kind::OneOrMany(&Kind::Name),
+            Optional,
+            "Kudu clusters, by their names under `endpoints`, whose tables it may read and write.",
         ),
     ],
 };

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 
-pub use statement::{Cell, Cells, Outcome, Statement};
+pub use statement::{Outcome, Statement};
 
 use crate::config::{Database, Dialect};
 

@@ -4,8 +4,9 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{ClientIdentity, Conn, Error, OptsBuilder, Params, Row, ServerError, SslOpts, Value};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Broken, Cell, Cells, Failure, NotConnected, Outcome, Statement, in_commit};
+use super::{Broken, Failure, NotConnected, Outcome, Statement, in_commit};
 use crate::config::{ClientTls, Database};
+use crate::endpoint::cells::{Cell, Cells};
 
 /// What a statement must mean, whatever the server is set to: what does not fit a column is an error, and times are UTC.
 const SETUP: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \

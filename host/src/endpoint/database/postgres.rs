@@ -21,8 +21,9 @@ use tokio_postgres::types::{Format, FromSql, IsNull, ToSql, Type};
 use tokio_postgres::{Client, Config, Error, NoTls, Row};
 use tokio_rustls::TlsConnector;
 
-use super::{Broken, Cell, Cells, Failure, NotConnected, Outcome, Statement, in_commit};
+use super::{Broken, Failure, NotConnected, Outcome, Statement, in_commit};
 use crate::config::Database;
+use crate::endpoint::cells::{Cell, Cells};
 use crate::tls;
 
 /// Statements that a connection keeps prepared.
