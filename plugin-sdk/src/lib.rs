@@ -37,6 +37,7 @@ pub mod log;
 mod output;
 mod record;
 mod reject;
+pub mod rows;
 pub mod scan;
 #[doc(hidden)]
 pub mod sink;

@@ -7,8 +7,7 @@ use wasmtime::component::Linker;
 use wasmtime::{Result, StoreContextMut};
 
 use super::bindings::{
-    DATABASE, DatabaseDialectIn, DatabaseFailureIn, DatabaseOutcomeIn, DatabaseStatementOut,
-    DatabaseWrongRow,
+    DATABASE, DatabaseDialectIn, DatabaseFailureIn, DatabaseOutcomeIn, DatabaseStatementOut, DatabaseWrongRow,
 };
 use super::limits::State;
 use super::reach::{Reach, cells, cells_of, link_again};

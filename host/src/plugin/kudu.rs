@@ -9,9 +9,7 @@ use tokio::time::Instant;
 use wasmtime::component::{ComponentNamedList, Lift, Linker, LinkerInstance, Lower};
 use wasmtime::{Result, StoreContextMut};
 
-use super::bindings::{
-    KUDU, KuduColumn, KuduFailureIn, KuduNewTableOut, KuduOperationOut, KuduRowsOut, KuduWrongRow,
-};
+use super::bindings::{KUDU, KuduColumn, KuduFailureIn, KuduNewTableOut, KuduOperationOut, KuduRowsOut, KuduWrongRow};
 use super::limits::State;
 use super::reach::{Reach, cells, link_again};
 use crate::endpoint::kudu::{Client, Failure, Rows, WrongRow};
@@ -135,7 +133,8 @@ fn rows(of: KuduRowsOut) -> Done<Rows> {
 }
 
 fn column(of: KuduColumn) -> Done<Column> {
-    let kind: ColumnType = of.kind.parse().map_err(|error| Failure::Refused(format!("column {:?}: {error}", of.name)))?;
+    let kind: ColumnType =
+        of.kind.parse().map_err(|error| Failure::Refused(format!("column {:?}: {error}", of.name)))?;
     Ok(match (of.is_key, of.is_nullable) {
         (true, _) => Column::key(of.name, kind),
         (false, true) => Column::nullable(of.name, kind),

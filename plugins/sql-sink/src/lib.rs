@@ -6,7 +6,6 @@
 mod config;
 mod plan;
 mod progress;
-mod row;
 mod table;
 mod time;
 mod value;
@@ -16,11 +15,11 @@ pub use config::Config;
 use std::collections::HashMap;
 
 use weir_plugin::database::{self, Dialect, Endpoint, Failure};
+use weir_plugin::rows::{Mapping, Row};
 use weir_plugin::{ConfigError, Context, Delivery, Record, RecordId, Reject, Rejects, Result, Sink};
 
 use plan::Prepared;
 use progress::{Book, Id, Progress};
-use row::Row;
 use table::Table;
 
 /// How often in a row what is written may turn out to be otherwise than thought: another writer, a lost commit, a changed table.
@@ -29,6 +28,7 @@ const SURPRISES_MAX: u32 = 10;
 /// The plugin.
 pub struct SqlSink {
     config: Config,
+    mapping: Mapping,
     /// The pipeline and the sink: whose progress it is.
     name: String,
     writer: Option<Writer>,
@@ -40,7 +40,7 @@ impl Sink for SqlSink {
     fn new(config: Config, context: &Context) -> Result<Self, ConfigError> {
         let pipeline = context.inputs.first().map_or("", String::as_str);
         let name = format!("{pipeline}/{}", context.pipeline).chars().take(200).collect();
-        Ok(SqlSink { config: config.check()?, name, writer: None })
+        Ok(SqlSink { mapping: config.check()?, config, name, writer: None })
     }
 
     fn write(&mut self, _: Record<'_>, _: RecordId<'_>) -> Result<()> {
@@ -52,7 +52,7 @@ impl Sink for SqlSink {
         let mut source = "";
         for (record, id) in delivery {
             source = id.source;
-            match row::read(&self.config, record, id) {
+            match self.mapping.row(record, id) {
                 Ok(row) => rows.push(row),
                 Err(reject) => rejects.add(record, reject),
             }
@@ -112,7 +112,7 @@ impl Writer {
             match (&failure, part) {
                 (Failure::Wrong { .. } | Failure::Refused(_), [only]) => {
                     if let Some(progress) = self.progress.get_mut(source) {
-                        progress.refuse(only.id);
+                        progress.refuse(place(only));
                     }
                     rejects.add(only.record, Reject::permanent(failure.message()));
                 }
@@ -151,7 +151,7 @@ impl Writer {
                 read
             }
         };
-        let rows: Vec<Row<'_>> = rows.iter().filter(|row| !progress.has(row.id)).cloned().collect();
+        let rows: Vec<Row<'_>> = rows.iter().filter(|row| !progress.has(place(row))).cloned().collect();
         if rows.is_empty() {
             return Ok(());
         }
@@ -161,7 +161,7 @@ impl Writer {
             match self.prepared(config, row) {
                 Ok(row) => prepared.push(row),
                 Err(why) => {
-                    progress.refuse(row.id);
+                    progress.refuse(place(row));
                     let more = told.first().map(|why| format!(" ({why})")).unwrap_or_default();
                     rejects.add(row.record, Reject::permanent(format!("{why}{more}")));
                 }
@@ -200,13 +200,19 @@ impl Writer {
             }
             seen.push(key);
             columns.push(quoted?);
-            values.push(value.ready(kind, self.dialect).map_err(|why| format!("the column {column:?}: {why}"))?);
+            values
+                .push(value::ready(value, kind, self.dialect).map_err(|why| format!("the column {column:?}: {why}"))?);
         }
         if columns.is_empty() {
             return Err("it has no value for any column".into());
         }
-        Ok(Prepared { id: row.id, is_delete: row.is_delete, keys: row.keys, columns, values })
+        Ok(Prepared { id: place(row), is_delete: row.is_delete, keys: row.keys, columns, values })
     }
+}
+
+/// The place of a row's record among those of its source.
+fn place(row: &Row<'_>) -> Id {
+    Id { offset: row.id.offset, ordinal: row.id.ordinal }
 }
 
 weir_plugin::export_sink!(SqlSink);

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use weir_plugin::database::{Cell, Dialect, Endpoint, Failure, Statement};
+use weir_plugin::rows::Row;
 
 use crate::config::Config;
 use crate::progress::text;
-use crate::row::Row;
-use crate::value::Kind;
+use crate::value::{Kind, kind};
 
 /// A table.
 pub struct Table {
@@ -107,7 +107,7 @@ impl Table {
         let mut wanted = BTreeMap::new();
         for (column, value) in rows.iter().flat_map(|row| &row.cells).filter(|(_, value)| !value.is_null()) {
             if !wanted.contains_key(&**column) && self.kind(config, column).is_none() {
-                let kind = config.kind(column).unwrap_or_else(|| value.kind());
+                let kind = config.kind(column).unwrap_or_else(|| kind(value));
                 wanted.insert(column.to_string(), kind.declared(self.dialect, false));
             }
         }
@@ -120,7 +120,7 @@ impl Table {
         let (mut columns, mut keys) = (Vec::new(), Vec::new());
         for (at, (column, value)) in first.cells.iter().enumerate() {
             let is_key = at < first.keys;
-            let kind = config.kind(column).unwrap_or_else(|| value.kind());
+            let kind = config.kind(column).unwrap_or_else(|| kind(value));
             let quoted = self.dialect.quote(column);
             if (value.is_null() && !is_key) || quoted.is_err() || !seen.insert(self.key(column)) {
                 continue;

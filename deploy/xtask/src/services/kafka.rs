@@ -16,8 +16,9 @@ use crate::maven::{Libraries, Library};
 use crate::process;
 use crate::workspace::Workspace;
 
-/// Of clients that are Kafka's own as well.
-pub const VERSION: &str = "4.3.1";
+/// Of clients that are Kafka's own as well. 4.3 up to 4.3.1 at least forgets to end transactions in partitions that have no leader while a
+/// broker comes back (KAFKA-20734): what was committed there is aborted later, or is never seen. It was met by the kill run.
+pub const VERSION: &str = "4.2.1";
 const LIBRARIES: [Library; 3] = [
     ("org.apache.kafka", "kafka_2.13", VERSION),
     ("org.apache.kafka", "kafka-tools", VERSION),

@@ -179,7 +179,8 @@ impl std::str::FromStr for ColumnType {
 
     /// Reads what is displayed; spaces do not matter.
     fn from_str(text: &str) -> Result<Self> {
-        let error = || Error::Invalid(format!("expected the type of a column, like int64 or decimal(10, 2), got {text:?}"));
+        let error =
+            || Error::Invalid(format!("expected the type of a column, like int64 or decimal(10, 2), got {text:?}"));
         let (name, numbers) = match text.trim().split_once('(') {
             Some((name, rest)) => (name.trim_end(), Some(rest.strip_suffix(')').ok_or_else(error)?)),
             None => (text.trim(), None),

@@ -55,7 +55,9 @@ pub(super) fn endpoint(view: View<'_>, name: &Arc<str>, node: &Node, secrets: &S
 /// Reads where a master is.
 pub fn master(text: &str) -> std::result::Result<(), String> {
     let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !host.ends_with(':') && (!host.contains(':') || host.ends_with(']')) => (host, Some(port)),
+        Some((host, port)) if !host.ends_with(':') && (!host.contains(':') || host.ends_with(']')) => {
+            (host, Some(port))
+        }
         _ => (text, None),
     };
     let is_host = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || "/@?#".contains(c));

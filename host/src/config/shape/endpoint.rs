@@ -169,7 +169,12 @@ pub static KUDU_ENDPOINT: Shape = Shape {
     doc: "A cluster of Apache Kudu that plugins may be granted.",
     keys: &[
         key("type", Kind::Word("kudu"), Required, "The type of endpoint."),
-        key("masters", Kind::OneOrMany(&Kind::Form(&MASTER)), Required, "All masters of the cluster: `host:port` each."),
+        key(
+            "masters",
+            Kind::OneOrMany(&Kind::Form(&MASTER)),
+            Required,
+            "All masters of the cluster: `host:port` each.",
+        ),
         key("user", Kind::Text, Optional, "Who asks. Without one, whom the cluster lets in without a name."),
         PASSWORD,
         key(
@@ -178,7 +183,12 @@ pub static KUDU_ENDPOINT: Shape = Shape {
             Optional,
             "Connections have to be encrypted. Without it they are where the servers can, and nobody has to prove who they are.",
         ),
-        key("timeout", Kind::Duration(100..=HOUR / 6), Default("30s"), "How long an operation may take, all tries together."),
+        key(
+            "timeout",
+            Kind::Duration(100..=HOUR / 6),
+            Default("30s"),
+            "How long an operation may take, all tries together.",
+        ),
     ],
 };
 
