@@ -16,6 +16,7 @@ mod harness;
 mod health;
 mod image;
 mod kafka;
+mod kudu;
 mod migrate;
 mod mounted;
 mod operate;

@@ -48,6 +48,16 @@ impl Facts {
         run(command.args(arguments))
     }
 
+    /// Runs `kudu` against the masters of a server, which stand behind the first two arguments, and returns what it printed.
+    pub fn kudu(&self, server: &str, arguments: &[&str]) -> String {
+        let mut command = Command::new(self.text(server, "cli"));
+        for (name, value) in self.0[server]["cli_env"].as_object().unwrap() {
+            command.env(name, value.as_str().unwrap());
+        }
+        let (what, rest) = arguments.split_at(2);
+        run(command.args(what).arg(self.text(server, "masters")).args(rest))
+    }
+
     /// One of the commands of `brokers/clients.py`.
     fn client(&self, arguments: &[&str]) -> Command {
         let script = clone().join("tests/e2e/brokers/clients.py");
@@ -175,6 +185,16 @@ impl Servers {
     /// Starts it again and waits until it is ready.
     pub fn start(&self, name: &str) {
         run(&mut self.xtask("start", &[name]));
+    }
+
+    /// Ends a process of a server that has several.
+    pub fn kill_part(&self, name: &str, part: &str) {
+        run(self.xtask("kill", &[name]).args(["--part", part]));
+    }
+
+    /// Starts it again and waits until it is ready.
+    pub fn start_part(&self, name: &str, part: &str) {
+        run(self.xtask("start", &[name]).args(["--part", part]));
     }
 
     fn xtask(&self, command: &str, names: &[&str]) -> Command {

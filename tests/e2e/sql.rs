@@ -267,7 +267,7 @@ fn each_record_is_in_postgres_once_through_kills() {
 }
 
 /// Names that would do something else where they were not quoted.
-fn hostile_names() -> BTreeSet<String> {
+pub fn hostile_names() -> BTreeSet<String> {
     let words = [
         "select",
         "a`b",

@@ -444,7 +444,7 @@ pub(super) struct KuduNewTableOut {
 }
 
 /// An `operation`. The guest names it by its number.
-#[allow(dead_code, reason = "made by the derive alone")]
+#[expect(dead_code, reason = "made by the derive alone")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift)]
 #[component(enum)]
 #[repr(u8)]
