@@ -38,6 +38,7 @@ mod reject;
 pub mod scan;
 #[doc(hidden)]
 pub mod sink;
+pub mod slack;
 pub mod state;
 #[doc(hidden)]
 pub mod stateful;

@@ -1,6 +1,7 @@
 //! Settings of endpoints: services outside that a plugin may be granted, and who they are told we are.
 
 mod database;
+mod slack;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use super::{Grants, Place, Secret};
 use crate::endpoint::address;
 
 pub use database::{Database, Dialect, mysql_url, postgres_url};
+pub use slack::{Slack, SlackLogin};
 
 /// A web service that a plugin may be granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +109,7 @@ impl HttpMethod {
 pub(super) enum Endpoint {
     Http(Arc<HttpEndpoint>),
     Database(Arc<Database>),
+    Slack(Arc<Slack>),
 }
 
 /// Endpoints by name.
@@ -114,7 +117,11 @@ pub(super) type Endpoints = BTreeMap<Arc<str>, Endpoint>;
 
 /// An endpoint of a checked file.
 pub(super) fn endpoint(view: View<'_>, name: &Arc<str>, node: &Node, secrets: &Secrets) -> Result<Endpoint> {
-    match node.get("type").and_then(Node::text).and_then(Dialect::of) {
+    let word = node.get("type").and_then(Node::text);
+    if word == Some(Capability::Slack.word()) {
+        return slack::endpoint(view, name, node, secrets).map(Arc::new).map(Endpoint::Slack);
+    }
+    match word.and_then(Dialect::of) {
         Some(dialect) => database::endpoint(view, name, node, secrets, dialect).map(Arc::new).map(Endpoint::Database),
         None => http(view, name, node, secrets).map(Arc::new).map(Endpoint::Http),
     }
@@ -159,6 +166,7 @@ pub(super) fn grants(step: &Node, endpoints: &Endpoints) -> Grants {
         match endpoints.get(name) {
             Some(Endpoint::Http(endpoint)) => grants.http.push(endpoint.clone()),
             Some(Endpoint::Database(endpoint)) => grants.database.push(endpoint.clone()),
+            Some(Endpoint::Slack(endpoint)) => grants.slack.push(endpoint.clone()),
             None => {} // Told by `problems`.
         }
     }
@@ -220,15 +228,17 @@ pub fn problems(root: &Node) -> Vec<Problem> {
 enum Capability {
     Http,
     Database,
+    Slack,
 }
 
 impl Capability {
-    const ALL: [Capability; 2] = [Capability::Http, Capability::Database];
+    const ALL: [Capability; 3] = [Capability::Http, Capability::Database, Capability::Slack];
 
     fn word(self) -> &'static str {
         match self {
             Capability::Http => "http",
             Capability::Database => "database",
+            Capability::Slack => "slack",
         }
     }
 
@@ -236,13 +246,18 @@ impl Capability {
         match self {
             Capability::Http => "{type: http, url: \"https://...\"}",
             Capability::Database => "{type: postgres, url: \"postgres://USER@HOST:PORT/DATABASE\"}",
+            Capability::Slack => "{type: slack, token: {secret: NAME}}",
         }
     }
 
     /// That of an endpoint, whose type is one that there is.
     fn of(endpoint: &Node) -> Option<Capability> {
         let word = endpoint.get("type").and_then(Node::text)?;
-        if word == "http" { Some(Capability::Http) } else { Dialect::of(word).map(|_| Capability::Database) }
+        match word {
+            "http" => Some(Capability::Http),
+            "slack" => Some(Capability::Slack),
+            word => Dialect::of(word).map(|_| Capability::Database),
+        }
     }
 }
 
@@ -263,8 +278,13 @@ pub fn unused(root: &Node) -> Vec<Problem> {
 fn of_endpoint(entry: &Entry) -> Vec<Problem> {
     let node = &entry.value;
     let mut problems: Vec<Problem> = half_identity(node.entry("tls")).into_iter().collect();
-    if Capability::of(node) == Some(Capability::Database) {
-        return problems;
+    match Capability::of(node) {
+        Some(Capability::Database) => return problems,
+        Some(Capability::Slack) => {
+            problems.extend(slack::problems(entry));
+            return problems;
+        }
+        Some(Capability::Http) | None => {}
     }
     let Some((place, url)) = node.get("url").and_then(|text| Some((&text.place, url(text.text()?).ok()?))) else {
         return problems; // Told by the check of the shape.
@@ -285,13 +305,15 @@ fn of_endpoint(entry: &Entry) -> Vec<Problem> {
         );
     }
     if let (Some(auth), "http") = (node.entry("auth"), url.scheme()) {
-        problems.push(
-            Problem::warning("secret-in-clear", format!("the endpoint `{}` is told its secret without TLS", entry.key))
-                .at(&auth.place, "goes over the network as it is")
-                .help("write `https://`"),
-        );
+        problems.push(in_clear(&entry.key, &auth.place));
     }
     problems
+}
+
+fn in_clear(endpoint: &str, place: &Place) -> Problem {
+    Problem::warning("secret-in-clear", format!("the endpoint `{endpoint}` is told its secret without TLS"))
+        .at(place, "goes over the network as it is")
+        .help("write `https://`")
 }
 
 /// Every endpoint that a step or sink is granted, and for what.

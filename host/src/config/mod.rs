@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use client::ClientTls;
-pub use endpoint::{Database, Dialect, HttpAuth, HttpEndpoint, HttpMethod};
+pub use endpoint::{Database, Dialect, HttpAuth, HttpEndpoint, HttpMethod, Slack, SlackLogin};
 pub use http::Http;
 pub use kafka::{
     CreateTopic, KafkaCluster, KafkaDelivery, KafkaSink, KafkaSource, KafkaStart, OnLost, SaslLogin, group_of,
@@ -352,6 +352,8 @@ pub struct Grants {
     pub http: Vec<Arc<HttpEndpoint>>,
     /// Databases that it may run transactions in.
     pub database: Vec<Arc<Database>>,
+    /// Workspaces of Slack that it may post to.
+    pub slack: Vec<Arc<Slack>>,
 }
 
 /// A source or stream that a step reads as a table.

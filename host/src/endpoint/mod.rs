@@ -2,10 +2,15 @@
 //! plugins. Who is granted what is decided elsewhere.
 
 pub mod address;
+pub mod archive;
 pub mod database;
 pub mod http;
+pub mod slack;
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use archive::Archive;
 
 use crate::config::Grants;
 
@@ -14,6 +19,10 @@ use crate::config::Grants;
 pub struct Clients {
     http: Known<http::Client>,
     database: Known<database::Client>,
+    slack: Known<slack::Client>,
+    archive: Arc<OnceLock<Archive>>,
+    /// By endpoint, whatever else of it is changed.
+    memories: Mutex<HashMap<Arc<str>, Arc<slack::Memory>>>,
 }
 
 /// The clients of what a step was granted.
@@ -22,6 +31,8 @@ pub struct Granted {
     pub http: Arc<[Arc<http::Client>]>,
     /// Databases.
     pub database: Arc<[Arc<database::Client>]>,
+    /// Workspaces of Slack.
+    pub slack: Arc<[Arc<slack::Client>]>,
 }
 
 impl Clients {
@@ -33,10 +44,29 @@ impl Clients {
         let database = |settings: &Arc<_>| {
             self.database.client(|client| client.settings() == settings, || database::Client::new(settings.clone()))
         };
+        let slack = |settings: &Arc<_>| {
+            let new = |settings: &Arc<crate::config::Slack>| {
+                slack::Client::new(settings.clone(), self.memory(&settings.name))
+            };
+            self.slack.client(|client| client.settings() == settings, || new(settings))
+        };
         Granted {
             http: grants.http.iter().map(http).collect(),
             database: grants.database.iter().map(database).collect(),
+            slack: grants.slack.iter().map(slack).collect(),
         }
+    }
+
+    /// Has clients keep there what they want to know at the next start. Said before they are used; without it, or said again,
+    /// nothing changes.
+    pub fn keep_in(&self, archive: Archive) {
+        let _ = self.archive.set(archive);
+    }
+
+    fn memory(&self, endpoint: &Arc<str>) -> Arc<slack::Memory> {
+        let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(slack::Memory::new(endpoint.clone(), self.archive.clone()));
+        memories.entry(endpoint.clone()).or_insert_with(new).clone()
     }
 }
 

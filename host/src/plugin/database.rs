@@ -11,7 +11,7 @@ use super::bindings::{
     DatabaseWrongRow,
 };
 use super::limits::{State, cut, one_line};
-use super::reach::Reach;
+use super::reach::{Ending, Reach};
 use crate::config::Dialect;
 use crate::endpoint::database::{Cells, Client, Failure, Outcome, Statement};
 
@@ -22,11 +22,6 @@ const RETURNED_BYTES_MAX: usize = 64 << 20;
 
 /// What a step was granted of databases.
 pub(super) type Databases = Reach<Client>;
-
-/// The guest cannot go on for now. Told by [`super::Failure::Again`].
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Again(pub(super) String);
 
 /// Links databases, where the component wants them.
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
@@ -39,7 +34,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
         Ok((dialect as Dialects,))
     })?;
     interface.func_wrap("begin-again", |_: StoreContextMut<'_, State>, (why,): (String,)| -> Result<()> {
-        Err(Again(one_line(cut(&why))).into())
+        Err(Ending::Again(one_line(cut(&why))).into())
     })?;
     type Params = (String, Vec<DatabaseStatementOut>);
     interface.func_wrap_async("transact", |mut store: StoreContextMut<'_, State>, (endpoint, given): Params| {

@@ -17,10 +17,10 @@ use super::bindings::{
 use super::bindings::{BatchIn, ConfigError, Context, DeliveryInitOut, InitIn, ProcessIn, ProcessOut, StepInitOut};
 use super::bindings::{StatefulProcessIn, StatefulProcessOut};
 use super::bindings::{WriteIn, WriteOut};
-use super::database::Again;
 use super::engine::{Engine, INSTANCES_MAX};
 use super::limits::{Log, State, cut, on_tick, one_line};
 use super::load::{Compiled, World};
+use super::reach::Ending;
 use super::turn::Turns;
 use super::validate;
 use super::wasi::{Ended, Moment, Wasi};
@@ -114,6 +114,7 @@ impl Setup {
         let state = guest.store.data_mut();
         state.web.grant(&self.clients.http);
         state.databases.grant(&self.clients.database);
+        state.workspaces.grant(&self.clients.slack);
     }
 
     /// The parameters of `init`.
@@ -193,6 +194,7 @@ impl Guest {
         state.budget.begin(self.limits.batch_time_max);
         state.web.begin(self.limits.wait_time_max);
         state.databases.begin(self.limits.wait_time_max);
+        state.workspaces.begin(self.limits.wait_time_max);
         self.store.set_epoch_deadline(1);
     }
 
@@ -227,8 +229,10 @@ impl Guest {
         if budget.time_is_up() {
             return Failure::Time { limit_ms: self.limits.batch_time_max.as_millis() as u64 };
         }
-        if let Some(Again(why)) = error.root_cause().downcast_ref() {
-            return Failure::Again(why.clone());
+        match error.root_cause().downcast_ref() {
+            Some(Ending::Again(why)) => return Failure::Again(why.clone()),
+            Some(Ending::Stop(why)) => return Failure::Stop(why.clone()),
+            None => {}
         }
         let is_trap = error.is::<Trap>() || error.root_cause().is::<Ended>();
         match (is_trap, budget.memory_refused()) {

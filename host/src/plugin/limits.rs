@@ -13,6 +13,7 @@ use wasmtime::{ResourceLimiter, Result, StoreContextMut, UpdateDeadline};
 use super::bindings::{LOG, Level};
 use super::database::Databases;
 use super::http::Web;
+use super::slack::Workspaces;
 use super::wasi::Wasi;
 use crate::metrics::Counter;
 use crate::record::Partition;
@@ -54,6 +55,7 @@ pub(super) struct State {
     pub(super) tables: Tables,
     pub(super) web: Web,
     pub(super) databases: Databases,
+    pub(super) workspaces: Workspaces,
     /// What WASI is to the guest, where it was built against it.
     pub(super) wasi: Option<Box<Wasi>>,
     log: Log,
@@ -62,8 +64,8 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(memory_bytes_max: usize, log: Log, wasi: Option<Box<Wasi>>) -> Self {
         let budget = Budget::new(memory_bytes_max);
-        let (tables, web, databases) = (Tables::default(), Web::default(), Databases::default());
-        State { budget, tables, web, databases, wasi, log }
+        let (tables, web, databases, workspaces) = Default::default();
+        State { budget, tables, web, databases, workspaces, wasi, log }
     }
 }
 

@@ -15,10 +15,27 @@ impl Endpoint for crate::endpoint::http::Client {
     }
 }
 
+impl Endpoint for crate::endpoint::slack::Client {
+    fn name(&self) -> &str {
+        &self.settings().name
+    }
+}
+
 impl Endpoint for crate::endpoint::database::Client {
     fn name(&self) -> &str {
         &self.settings().name
     }
+}
+
+/// The guest of a sink ends its call itself.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ending {
+    /// It cannot go on for now. Told by [`super::Failure::Again`].
+    #[error("{0}")]
+    Again(String),
+    /// It cannot go on before the operator has done something. Told by [`super::Failure::Stop`].
+    #[error("{0}")]
+    Stop(String),
 }
 
 /// The clients of the endpoints that were granted: none while a plugin is configured.
