@@ -24,5 +24,6 @@ mod rabbitmq;
 mod reload;
 mod run;
 mod services;
+mod slack;
 mod sql;
 mod state;

@@ -167,9 +167,11 @@ impl Failure {
             Failure::Trap(_) | Failure::Answer(_) => {
                 "; this is a defect of the plugin: use another version of it, or ask its author"
             }
-            Failure::Time { .. } | Failure::Memory { .. } | Failure::Output { .. } | Failure::Again(_) | Failure::Stop(_) => {
-                ""
-            }
+            Failure::Time { .. }
+            | Failure::Memory { .. }
+            | Failure::Output { .. }
+            | Failure::Again(_)
+            | Failure::Stop(_) => "",
         }
     }
 }

@@ -66,9 +66,7 @@ fn message(of: SlackMessageOut) -> Message {
 fn failure(of: Failure) -> SlackFailureIn {
     match of {
         Failure::Refused(why) => SlackFailureIn::Refused(why),
-        Failure::Rejected(why) => {
-            SlackFailureIn::Rejected(SlackRejection { code: why.code, details: why.details })
-        }
+        Failure::Rejected(why) => SlackFailureIn::Rejected(SlackRejection { code: why.code, details: why.details }),
         Failure::Unavailable(why) => SlackFailureIn::Unavailable(why),
     }
 }

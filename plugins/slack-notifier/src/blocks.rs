@@ -28,7 +28,10 @@ impl Blocks {
     /// Reads the blocks of a configuration.
     pub fn new(blocks: &[Value]) -> Result<Blocks, ConfigError> {
         if blocks.is_empty() || blocks.len() > BLOCKS_MAX {
-            return Err(ConfigError::at("blocks", format!("expected 1 to {BLOCKS_MAX} blocks, there are {}", blocks.len())));
+            return Err(ConfigError::at(
+                "blocks",
+                format!("expected 1 to {BLOCKS_MAX} blocks, there are {}", blocks.len()),
+            ));
         }
         let read = |(at, block): (usize, &Value)| {
             let path = format!("blocks.{at}");
@@ -63,9 +66,7 @@ impl Blocks {
     pub fn render(&self, facts: &Facts<'_>) -> Result<Value, String> {
         Ok(match self {
             Blocks::Text(template, place) => Value::String(template.render(facts, *place)?),
-            Blocks::List(parts) => {
-                Value::Array(parts.iter().map(|part| part.render(facts)).collect::<Result<_, _>>()?)
-            }
+            Blocks::List(parts) => Value::Array(parts.iter().map(|part| part.render(facts)).collect::<Result<_, _>>()?),
             Blocks::Object(parts) => {
                 let render = |(name, part): &(String, Blocks)| Ok((name.clone(), part.render(facts)?));
                 Value::Object(parts.iter().map(render).collect::<Result<Map<_, _>, String>>()?)

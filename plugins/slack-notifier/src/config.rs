@@ -143,9 +143,8 @@ pub struct Checked {
 impl Config {
     /// Reads the templates, and refuses what does not fit together.
     pub fn check(self) -> Result<Checked, ConfigError> {
-        let template = |text: &Option<String>, path: &str| {
-            text.as_ref().map(|text| Template::new(text, path)).transpose()
-        };
+        let template =
+            |text: &Option<String>, path: &str| text.as_ref().map(|text| Template::new(text, path)).transpose();
         let text = match (&self.text, &self.blocks) {
             (None, None) => Some(Template::new("{{TEXT}}", "text")?),
             (text, _) => template(text, "text")?,

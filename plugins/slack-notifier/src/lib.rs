@@ -90,13 +90,7 @@ impl SlackNotifier {
     }
 
     /// Does what is configured for a failure.
-    fn failed(
-        &self,
-        failure: &Failure,
-        records: &[(usize, Record<'_>)],
-        channel: Option<&str>,
-        rejects: &mut Rejects,
-    ) {
+    fn failed(&self, failure: &Failure, records: &[(usize, Record<'_>)], channel: Option<&str>, rejects: &mut Rejects) {
         let to = channel.map(|channel| format!(" (channel {channel:?})")).unwrap_or_default();
         let why = format!("{}{to}", failure.message());
         match failure {

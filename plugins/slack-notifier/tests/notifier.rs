@@ -59,11 +59,8 @@ fn channel_and_text_are_the_fields_that_scripts_name() {
             json!({ "CHANNEL": "soc", "TEXT": " " }),
         ],
     );
-    let expected = [
-        "soc: caf\u{e9} \u{1f980} &lt;!channel&gt; &amp; *b*",
-        "#ops: lower case",
-        "-: wherever the webhook leads",
-    ];
+    let expected =
+        ["soc: caf\u{e9} \u{1f980} &lt;!channel&gt; &amp; *b*", "#ops: lower case", "-: wherever the webhook leads"];
     assert_eq!(said, expected);
     let reasons: Vec<_> = rejects.iter().map(|reject| (reject.index, reject.reason.as_str())).collect();
     assert_eq!(reasons, [(3, "the record has no TEXT"), (4, "its text is empty")]);
@@ -75,7 +72,8 @@ fn templates_find_fields_and_escape_them() {
     let record = json!({ "user": { "name": "<root>" }, "cmd": "echo `id` & exit", "n": 1.5, "flag": true, "list": [1],
         "gone": null, "link": "<https://a|b>", "a.b": "dotted" });
     let (said, rejects) = post(json!({ "channel": "{{user.name}}", "text": text }), std::slice::from_ref(&record));
-    let expected = "<root>: *&lt;root&gt;* on `echo \u{2cb}id\u{2cb} &amp; exit` 1.5 true [1] nobody <https://a|b> k dotted";
+    let expected =
+        "<root>: *&lt;root&gt;* on `echo \u{2cb}id\u{2cb} &amp; exit` 1.5 true [1] nobody <https://a|b> k dotted";
     assert_eq!((said, rejects), (vec![expected.to_owned()], vec![]));
     // A value that is no JSON is text as a whole.
     let posted = slack();
@@ -115,9 +113,7 @@ fn blocks_are_escaped_where_slack_reads_mrkdwn() {
 fn a_burst_is_the_first_of_each_group_and_one_for_the_others() {
     let records: Vec<Value> =
         (0..50).map(|n| json!({ "host": if n % 10 == 9 { "web2" } else { "web1" }, "n": n })).collect();
-    let config = |coalesce: Value| {
-        json!({ "channel": "soc", "text": "{{host}} {{n}}", "thread": "{{host}}", "coalesce": coalesce })
-    };
+    let config = |coalesce: Value| json!({ "channel": "soc", "text": "{{host}} {{n}}", "thread": "{{host}}", "coalesce": coalesce });
     let (said, rejects) = post(config(json!({ "after": 4, "by": "{{host}}" })), &records);
     assert_eq!(rejects, []);
     let expected = [
@@ -161,7 +157,8 @@ fn what_slack_does_not_take_is_rejected_for_good_and_said() {
     let record = |channel: &str| json!({ "CHANNEL": channel, "TEXT": "a" });
     let (said, rejects) = post(json!({}), &[record("gone"), record("soc"), record("auth")]);
     assert_eq!(said, ["soc: a"]);
-    let reasons: Vec<_> = rejects.iter().map(|reject| (reject.index, reject.retriable, reject.reason.as_str())).collect();
+    let reasons: Vec<_> =
+        rejects.iter().map(|reject| (reject.index, reject.retriable, reject.reason.as_str())).collect();
     let expected = [
         (0, false, "Slack does not take it: channel_not_found (channel \"gone\")"),
         (2, false, "Slack does not take it: invalid_auth (mended) (channel \"auth\")"),

@@ -169,7 +169,12 @@ pub static SLACK_ENDPOINT: Shape = Shape {
     doc: "A workspace of Slack that plugins may be granted to post to: by a token, or by an incoming webhook.",
     keys: &[
         key("type", Kind::Word("slack"), Required, "The type of endpoint."),
-        key("token", Kind::Secret, Optional, "The token of a bot, `{secret: NAME}`: or else `webhook`. No plugin sees it."),
+        key(
+            "token",
+            Kind::Secret,
+            Optional,
+            "The token of a bot, `{secret: NAME}`: or else `webhook`. No plugin sees it.",
+        ),
         key(
             "webhook",
             Kind::Secret,

@@ -5,6 +5,8 @@
 
 mod memory;
 mod message;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -128,7 +130,7 @@ impl Client {
             (SlackLogin::Webhook(_), _, Some(_)) => {
                 Err(Failure::Refused("it belongs to a thread, and a webhook has none: that takes a token".into()))
             }
-            (SlackLogin::Token { .. }, Some(channel), _) => match channel.trim().trim_start_matches('#') {
+            (SlackLogin::Token { .. }, Some(channel), _) => match channel.trim_matches([' ', '#']) {
                 "" => Err(Failure::Refused("the name of its channel is empty".into())),
                 channel => Ok(channel.to_owned()),
             },
@@ -159,13 +161,7 @@ impl Client {
         outcomes
     }
 
-    async fn post_one(
-        &self,
-        channel: &str,
-        lane: &Lane,
-        message: &Message,
-        patience: Duration,
-    ) -> Result<(), Failure> {
+    async fn post_one(&self, channel: &str, lane: &Lane, message: &Message, patience: Duration) -> Result<(), Failure> {
         let mut free_at = lane.lock().await;
         let (mut left, mut pause) = (patience, PAUSE);
         let (mut login_tried, mut thread_ended) = (false, false);
