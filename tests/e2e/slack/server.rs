@@ -141,11 +141,17 @@ impl State {
         }
         let is_json = headers.get("content-type").is_some_and(|kind| kind.starts_with("application/json"));
         let message: Option<Value> = serde_json::from_slice(body).ok().filter(|_| is_json);
+        let before = self.posts.len();
         let answer = match path {
             "/api/chat.postMessage" => self.post_message(headers, message),
             path => self.webhook(path, message),
         };
-        if matches!(mishap, Some(Mishap::Lost)) { None } else { Some(answer) }
+        match mishap {
+            Some(Mishap::Lost) if self.posts.len() > before => return None,
+            // It waits for one that is posted.
+            mishap => self.mishaps.extend(mishap),
+        }
+        Some(answer)
     }
 
     fn post_message(&mut self, headers: &BTreeMap<String, String>, message: Option<Value>) -> Answer {
