@@ -93,11 +93,12 @@ impl Used {
         let http = step.grants.http.iter().map(|endpoint| format!("http: {}", endpoint.name));
         let databases = step.grants.database.iter().map(|endpoint| format!("database: {}", endpoint.name));
         let clusters = step.grants.kudu.iter().map(|endpoint| format!("kudu: {}", endpoint.name));
+        let slack = step.grants.slack.iter().map(|endpoint| format!("slack: {}", endpoint.name));
         Used {
             plugin: step.plugin.to_string(),
             hash,
             imports: imports.iter().cloned().collect(),
-            grants: http.chain(databases).chain(clusters).collect(),
+            grants: http.chain(databases).chain(clusters).chain(slack).collect(),
             limits: limits.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         }
     }

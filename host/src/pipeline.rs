@@ -425,7 +425,7 @@ impl Run<'_> {
         at: usize,
         outputs: Vec<Arc<Output>>,
     ) -> Result<Option<BoxFuture<'static, Result<Confirmed, Error>>>, Error> {
-        let (Some(outlet), Some(output)) = (self.outlets.get_mut(at), deliver::joined(outputs)) else {
+        let (Some(outlet), Some(output)) = (self.outlets.get_mut(at), Output::joined(outputs)) else {
             return Ok(None);
         };
         let name = outlet.name.clone();

@@ -472,6 +472,23 @@ pub struct Output {
     pub ordinals: Vec<u32>,
 }
 
+impl Output {
+    /// Several of one source as one: those of a batch that go to one sink by whatever routes, as a sink that remembers how far it
+    /// has delivered can only tell whole batches, or batches that wait for the same sink. `None`: there are none.
+    pub fn joined(mut outputs: Vec<Arc<Output>>) -> Option<Arc<Output>> {
+        if outputs.len() < 2 {
+            return outputs.pop();
+        }
+        let source = outputs.first()?.source.clone();
+        let mut all = Output { source, records: Batch::default(), ordinals: Vec::new() };
+        for output in &outputs {
+            all.records.append(&output.records);
+            all.ordinals.extend_from_slice(&output.ordinals);
+        }
+        Some(Arc::new(all))
+    }
+}
+
 /// A record that a step or a sink could not deal with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
@@ -582,5 +599,18 @@ mod tests {
         assert!(matches!(refuse(&[1, 1, 1, KEY_NULL], &[0, 0], b"a"), Invalid::Flags { record: 0, .. }));
         assert!(matches!(refuse(&[0, 1, 1, 4], &[0, 0], b"a"), Invalid::Flags { record: 0, .. }));
         assert!(matches!(refuse(&[0, 0, 3, 0], &[0, 0], b"abc"), Invalid::Headers { record: 0 }));
+    }
+
+    #[test]
+    fn several_outputs_are_one() {
+        let output = |offset: u64, ordinal| {
+            let mut records = Batch::default();
+            records.push(&Record { offset: Offset(offset), ..Record::of(b"a", Timestamp(0)) });
+            Arc::new(Output { source: "s".into(), records, ordinals: vec![ordinal] })
+        };
+        let all = Output::joined(vec![output(5, 0), output(3, 1)]).unwrap();
+        assert_eq!((all.records.len(), all.records.first_offset().unwrap().0, &all.ordinals[..]), (2, 5, &[0, 1][..]));
+        assert!(Arc::ptr_eq(&Output::joined(vec![all.clone()]).unwrap(), &all));
+        assert!(Output::joined(Vec::new()).is_none());
     }
 }

@@ -41,6 +41,7 @@ pub mod rows;
 pub mod scan;
 #[doc(hidden)]
 pub mod sink;
+pub mod slack;
 pub mod state;
 #[doc(hidden)]
 pub mod stateful;

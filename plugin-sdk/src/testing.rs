@@ -39,6 +39,7 @@ use crate::{
 
 pub use crate::database::fake::serve_database;
 pub use crate::kudu::fake::{KuduAnswer, KuduCall, serve_kudu};
+pub use crate::slack::fake::serve_slack;
 
 /// How many log messages are kept; the oldest go first.
 const LOGS_MAX: usize = 10_000;

@@ -25,5 +25,6 @@ mod rabbitmq;
 mod reload;
 mod run;
 mod services;
+mod slack;
 mod sql;
 mod state;

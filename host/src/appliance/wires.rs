@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::config::{
     Config, FileSink, KafkaSource, Pipeline, Sink as SinkConfig, Source as SourceConfig, Step as StepConfig,
 };
+use crate::endpoint::archive::Archive;
 use crate::kafka::Threads;
 use crate::metrics::Lags;
 use crate::pipeline::{self, Chain, TaskInput, TaskSpec, Wiring};
@@ -164,6 +165,9 @@ impl Wires {
     /// Opens what its tasks share of sinks and brokers. What has not changed since `before` is gone on with.
     pub(super) async fn with_sinks_of(mut self, before: Option<&Wires>) -> Result<Self, super::Error> {
         let config = self.config.clone();
+        for plugin in self.plugins.values() {
+            plugin.keep_in(Archive { store: self.store.clone(), committer: self.committer.clone() });
+        }
         for (name, source) in &config.sources {
             if let SourceConfig::Rabbitmq(settings) = source {
                 let known = before.filter(|before| before.config.sources.get(name) == Some(source));

@@ -2,6 +2,7 @@
 
 mod database;
 mod kudu;
+mod slack;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::endpoint::address;
 
 pub use database::{Database, Dialect, mysql_url, postgres_url};
 pub use kudu::{Kudu, master};
+pub use slack::{Slack, SlackLogin};
 
 /// A web service that a plugin may be granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +112,7 @@ pub(super) enum Endpoint {
     Http(Arc<HttpEndpoint>),
     Database(Arc<Database>),
     Kudu(Arc<Kudu>),
+    Slack(Arc<Slack>),
 }
 
 /// Endpoints by name.
@@ -123,6 +126,7 @@ pub(super) fn endpoint(view: View<'_>, name: &Arc<str>, node: &Node, secrets: &S
             database::endpoint(view, name, node, secrets, dialect).map(Arc::new).map(Endpoint::Database)
         }
         ("kudu", _) => kudu::endpoint(view, name, node, secrets).map(Arc::new).map(Endpoint::Kudu),
+        ("slack", _) => slack::endpoint(view, name, node, secrets).map(Arc::new).map(Endpoint::Slack),
         _ => http(view, name, node, secrets).map(Arc::new).map(Endpoint::Http),
     }
 }
@@ -167,6 +171,7 @@ pub(super) fn grants(step: &Node, endpoints: &Endpoints) -> Grants {
             Some(Endpoint::Http(endpoint)) => grants.http.push(endpoint.clone()),
             Some(Endpoint::Database(endpoint)) => grants.database.push(endpoint.clone()),
             Some(Endpoint::Kudu(endpoint)) => grants.kudu.push(endpoint.clone()),
+            Some(Endpoint::Slack(endpoint)) => grants.slack.push(endpoint.clone()),
             None => {} // Told by `problems`.
         }
     }
@@ -229,16 +234,18 @@ enum Capability {
     Http,
     Database,
     Kudu,
+    Slack,
 }
 
 impl Capability {
-    const ALL: [Capability; 3] = [Capability::Http, Capability::Database, Capability::Kudu];
+    const ALL: [Capability; 4] = [Capability::Http, Capability::Database, Capability::Kudu, Capability::Slack];
 
     fn word(self) -> &'static str {
         match self {
             Capability::Http => "http",
             Capability::Database => "database",
             Capability::Kudu => "kudu",
+            Capability::Slack => "slack",
         }
     }
 
@@ -247,6 +254,7 @@ impl Capability {
             Capability::Http => "{type: http, url: \"https://...\"}",
             Capability::Database => "{type: postgres, url: \"postgres://USER@HOST:PORT/DATABASE\"}",
             Capability::Kudu => "{type: kudu, masters: [\"HOST:7051\"]}",
+            Capability::Slack => "{type: slack, token: {secret: NAME}}",
         }
     }
 
@@ -256,7 +264,8 @@ impl Capability {
         match word {
             "http" => Some(Capability::Http),
             "kudu" => Some(Capability::Kudu),
-            _ => Dialect::of(word).map(|_| Capability::Database),
+            "slack" => Some(Capability::Slack),
+            word => Dialect::of(word).map(|_| Capability::Database),
         }
     }
 }
@@ -278,8 +287,13 @@ pub fn unused(root: &Node) -> Vec<Problem> {
 fn of_endpoint(entry: &Entry) -> Vec<Problem> {
     let node = &entry.value;
     let mut problems: Vec<Problem> = half_identity(node.entry("tls")).into_iter().collect();
-    if Capability::of(node) != Some(Capability::Http) {
-        return problems;
+    match Capability::of(node) {
+        Some(Capability::Database | Capability::Kudu) => return problems,
+        Some(Capability::Slack) => {
+            problems.extend(slack::problems(entry));
+            return problems;
+        }
+        Some(Capability::Http) | None => {}
     }
     let Some((place, url)) = node.get("url").and_then(|text| Some((&text.place, url(text.text()?).ok()?))) else {
         return problems; // Told by the check of the shape.
@@ -300,13 +314,15 @@ fn of_endpoint(entry: &Entry) -> Vec<Problem> {
         );
     }
     if let (Some(auth), "http") = (node.entry("auth"), url.scheme()) {
-        problems.push(
-            Problem::warning("secret-in-clear", format!("the endpoint `{}` is told its secret without TLS", entry.key))
-                .at(&auth.place, "goes over the network as it is")
-                .help("write `https://`"),
-        );
+        problems.push(in_clear(&entry.key, &auth.place));
     }
     problems
+}
+
+fn in_clear(endpoint: &str, place: &Place) -> Problem {
+    Problem::warning("secret-in-clear", format!("the endpoint `{endpoint}` is told its secret without TLS"))
+        .at(place, "goes over the network as it is")
+        .help("write `https://`")
 }
 
 /// Every endpoint that a step or sink is granted, and for what.

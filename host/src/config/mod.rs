@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use client::ClientTls;
-pub use endpoint::{Database, Dialect, HttpAuth, HttpEndpoint, HttpMethod, Kudu};
+pub use endpoint::{Database, Dialect, HttpAuth, HttpEndpoint, HttpMethod, Kudu, Slack, SlackLogin};
 pub use http::Http;
 pub use kafka::{
     CreateTopic, KafkaCluster, KafkaDelivery, KafkaSink, KafkaSource, KafkaStart, OnLost, SaslLogin, group_of,
@@ -354,6 +354,8 @@ pub struct Grants {
     pub database: Vec<Arc<Database>>,
     /// Kudu clusters whose tables it may read and write.
     pub kudu: Vec<Arc<Kudu>>,
+    /// Workspaces of Slack that it may post to.
+    pub slack: Vec<Arc<Slack>>,
 }
 
 /// A source or stream that a step reads as a table.

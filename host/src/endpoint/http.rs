@@ -124,7 +124,7 @@ impl Client {
         if let Some((name, value)) = self.login().await? {
             sent = sent.header(name, value);
         }
-        let answer = sent.send().await.map_err(|error| self.failure(&error))?;
+        let answer = sent.send().await.map_err(|error| self.failure(&error.without_url()))?;
         if answer.status() == StatusCode::UNAUTHORIZED {
             // The secret may have been replaced meanwhile.
             *self.login.lock().await = None;
@@ -136,7 +136,7 @@ impl Client {
         let header = |(name, value): (&HeaderName, &HeaderValue)| (name.to_string(), value.as_bytes().to_vec());
         let (status, headers) = (answer.status().as_u16(), answer.headers().iter().map(header).collect());
         let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| self.failure(&error))? {
+        while let Some(chunk) = answer.chunk().await.map_err(|error| self.failure(&error.without_url()))? {
             if body.len() + chunk.len() > bytes_max {
                 return Err(Failure::TooLarge(bytes_max as u64));
             }

@@ -2,12 +2,17 @@
 //! plugins. Who is granted what is decided elsewhere.
 
 pub mod address;
+pub mod archive;
 pub mod cells;
 pub mod database;
 pub mod http;
 pub mod kudu;
+pub mod slack;
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use archive::Archive;
 
 use crate::config::Grants;
 
@@ -17,6 +22,10 @@ pub struct Clients {
     http: Known<http::Client>,
     database: Known<database::Client>,
     kudu: Known<kudu::Client>,
+    slack: Known<slack::Client>,
+    archive: Arc<OnceLock<Archive>>,
+    /// By endpoint, whatever else of it is changed.
+    memories: Mutex<HashMap<Arc<str>, Arc<slack::Memory>>>,
 }
 
 /// The clients of what a step was granted.
@@ -27,6 +36,8 @@ pub struct Granted {
     pub database: Arc<[Arc<database::Client>]>,
     /// Kudu clusters.
     pub kudu: Arc<[Arc<kudu::Client>]>,
+    /// Workspaces of Slack.
+    pub slack: Arc<[Arc<slack::Client>]>,
 }
 
 impl Clients {
@@ -41,11 +52,30 @@ impl Clients {
         let kudu = |settings: &Arc<_>| {
             self.kudu.client(|client| client.settings() == settings, || kudu::Client::new(settings.clone()))
         };
+        let slack = |settings: &Arc<_>| {
+            let new = |settings: &Arc<crate::config::Slack>| {
+                slack::Client::new(settings.clone(), self.memory(&settings.name))
+            };
+            self.slack.client(|client| client.settings() == settings, || new(settings))
+        };
         Granted {
             http: grants.http.iter().map(http).collect(),
             database: grants.database.iter().map(database).collect(),
             kudu: grants.kudu.iter().map(kudu).collect(),
+            slack: grants.slack.iter().map(slack).collect(),
         }
+    }
+
+    /// Has clients keep there what they want to know at the next start. Said before they are used; without it, or said again,
+    /// nothing changes.
+    pub fn keep_in(&self, archive: Archive) {
+        let _ = self.archive.set(archive);
+    }
+
+    fn memory(&self, endpoint: &Arc<str>) -> Arc<slack::Memory> {
+        let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(slack::Memory::new(endpoint.clone(), self.archive.clone()));
+        memories.entry(endpoint.clone()).or_insert_with(new).clone()
     }
 }
 

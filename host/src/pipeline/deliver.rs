@@ -107,21 +107,6 @@ impl Sent {
     }
 }
 
-/// The outputs of one batch that go to one sink, by whatever routes, as one: a sink that remembers how far it has delivered
-/// can only tell whole batches.
-pub fn joined(mut outputs: Vec<Arc<Output>>) -> Option<Arc<Output>> {
-    if outputs.len() < 2 {
-        return outputs.pop();
-    }
-    let source = outputs.first()?.source.clone();
-    let mut all = Output { source, records: Batch::default(), ordinals: Vec::new() };
-    for output in &outputs {
-        all.records.append(&output.records);
-        all.ordinals.extend_from_slice(&output.ordinals);
-    }
-    Some(Arc::new(all))
-}
-
 fn select(output: &Output, places: &[u32]) -> Output {
     let ordinals = places.iter().filter_map(|at| output.ordinals.get(*at as usize).copied()).collect();
     Output { source: output.source.clone(), records: output.records.select(places), ordinals }
@@ -249,22 +234,6 @@ mod tests {
 
     use crate::config::FieldPath;
     use crate::record::push_header;
-
-    #[test]
-    fn outputs_by_several_routes_are_one() {
-        let output = |offset: u64, ordinal| {
-            let mut records = Batch::default();
-            records.push(&Record {
-                offset: crate::record::Offset(offset),
-                ..Record::of(b"a", crate::record::Timestamp(0))
-            });
-            Arc::new(Output { source: "s".into(), records, ordinals: vec![ordinal] })
-        };
-        let all = joined(vec![output(5, 0), output(3, 1)]).unwrap();
-        assert_eq!((all.records.len(), all.records.first_offset().unwrap().0, &all.ordinals[..]), (2, 5, &[0, 1][..]));
-        assert!(Arc::ptr_eq(&joined(vec![all.clone()]).unwrap(), &all));
-        assert!(joined(Vec::new()).is_none());
-    }
 
     #[test]
     fn a_stream_gives_its_records_their_keys() {

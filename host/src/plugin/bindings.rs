@@ -24,6 +24,8 @@ pub(super) const HTTP: &str = "weir:plugin/http@0.1.0";
 pub(super) const DATABASE: &str = "weir:plugin/database@0.1.0";
 /// Tables of Kudu clusters, granted by endpoint.
 pub(super) const KUDU: &str = "weir:plugin/kudu@0.1.0";
+/// Messages to Slack, granted by endpoint.
+pub(super) const SLACK: &str = "weir:plugin/slack@0.1.0";
 /// Types alone; nothing is called there, so there is nothing to grant.
 pub(super) const TYPES: &str = "weir:plugin/types@0.1.0";
 
@@ -383,6 +385,38 @@ pub(super) enum DatabaseFailureIn {
     Unexpected(u64),
     #[component(name = "too-large")]
     TooLarge(u64),
+}
+
+/// A `message`, unchecked.
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct SlackMessageOut {
+    pub(super) channel: Option<String>,
+    pub(super) text: String,
+    pub(super) blocks: Option<String>,
+    pub(super) thread: Option<String>,
+    pub(super) unfurl: bool,
+    pub(super) ids: Vec<String>,
+}
+
+/// A `rejection`.
+#[derive(Debug, ComponentType, Lower)]
+#[component(record)]
+pub(super) struct SlackRejection {
+    pub(super) code: String,
+    pub(super) details: String,
+}
+
+/// A `failure` of a message.
+#[derive(Debug, ComponentType, Lower)]
+#[component(variant)]
+pub(super) enum SlackFailureIn {
+    #[component(name = "refused")]
+    Refused(String),
+    #[component(name = "rejected")]
+    Rejected(SlackRejection),
+    #[component(name = "unavailable")]
+    Unavailable(String),
 }
 
 /// Parameters of `init`, in every world.

@@ -23,8 +23,9 @@ use super::compile::Compiler;
 use super::limits::{CALL_STACK_BYTES, PARTS_MAX, STACK_BYTES_MAX, State, TABLE_ELEMENTS_MAX, TICK, Ticks, link_log};
 use super::load::{Compiled, LoadError, Plugin, Problem, check_kind};
 use super::sample::Sampler;
-use super::{database, http, kudu, tables};
+use super::{database, http, kudu, slack, tables};
 use crate::config::Grants;
+use crate::endpoint::archive::Archive;
 use crate::endpoint::{self, Granted};
 
 /// Instances of plugins that may run at once: (step, partition) pairs. Costs address space, not memory.
@@ -121,6 +122,7 @@ impl Engine {
         http::link(&mut linker).map_err(failed)?;
         database::link(&mut linker).map_err(failed)?;
         kudu::link(&mut linker).map_err(failed)?;
+        slack::link(&mut linker).map_err(failed)?;
         let ticks = Ticks::default();
         let ticker = start_ticker(wasmtime.clone(), ticks.clone())?;
         let cache = cache_dir.map(|directory| Cache::new(directory, settings_hash(&wasmtime)));
@@ -272,6 +274,11 @@ impl Engine {
     /// The clients of the services that a step was granted.
     pub(super) fn clients(&self, grants: &Grants) -> Granted {
         self.0.clients.of(grants)
+    }
+
+    /// Has clients of services keep there what they want to know at the next start.
+    pub(super) fn keep_in(&self, archive: Archive) {
+        self.0.clients.keep_in(archive);
     }
 
     /// The clock of all instances.

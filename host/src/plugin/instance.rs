@@ -20,7 +20,7 @@ use super::bindings::{WriteIn, WriteOut};
 use super::engine::{Engine, INSTANCES_MAX};
 use super::limits::{Log, State, cut, on_tick, one_line};
 use super::load::{Compiled, World};
-use super::reach::Again;
+use super::reach::Ending;
 use super::turn::Turns;
 use super::validate;
 use super::wasi::{Ended, Moment, Wasi};
@@ -115,6 +115,7 @@ impl Setup {
         state.web.grant(&self.clients.http);
         state.databases.grant(&self.clients.database);
         state.clusters.grant(&self.clients.kudu);
+        state.workspaces.grant(&self.clients.slack);
     }
 
     /// The parameters of `init`.
@@ -195,6 +196,7 @@ impl Guest {
         state.web.begin(self.limits.wait_time_max);
         state.databases.begin(self.limits.wait_time_max);
         state.clusters.begin(self.limits.wait_time_max);
+        state.workspaces.begin(self.limits.wait_time_max);
         self.store.set_epoch_deadline(1);
     }
 
@@ -229,8 +231,10 @@ impl Guest {
         if budget.time_is_up() {
             return Failure::Time { limit_ms: self.limits.batch_time_max.as_millis() as u64 };
         }
-        if let Some(Again(why)) = error.root_cause().downcast_ref() {
-            return Failure::Again(why.clone());
+        match error.root_cause().downcast_ref() {
+            Some(Ending::Again(why)) => return Failure::Again(why.clone()),
+            Some(Ending::Stop(why)) => return Failure::Stop(why.clone()),
+            None => {}
         }
         let is_trap = error.is::<Trap>() || error.root_cause().is::<Ended>();
         match (is_trap, budget.memory_refused()) {

@@ -14,6 +14,7 @@ use super::bindings::{LOG, Level};
 use super::database::Databases;
 use super::http::Web;
 use super::kudu::Clusters;
+use super::slack::Workspaces;
 use super::wasi::Wasi;
 use crate::metrics::Counter;
 use crate::record::Partition;
@@ -56,6 +57,7 @@ pub(super) struct State {
     pub(super) web: Web,
     pub(super) databases: Databases,
     pub(super) clusters: Clusters,
+    pub(super) workspaces: Workspaces,
     /// What WASI is to the guest, where it was built against it.
     pub(super) wasi: Option<Box<Wasi>>,
     log: Log,
@@ -69,6 +71,7 @@ impl State {
             web: Web::default(),
             databases: Databases::default(),
             clusters: Clusters::default(),
+            workspaces: Workspaces::default(),
             wasi,
             log,
         }

@@ -11,7 +11,7 @@ use super::Factory;
 use super::bindings::{
     AdvanceIn, AdvanceOut, MigrateIn, MigrateOut, StatefulInitOut, StatefulProcessIn, StatefulProcessOut,
 };
-use super::bindings::{DATABASE, DELIVERY, HTTP, KUDU, LOG, STATE, STATEFUL_STEP, STEP, TYPES};
+use super::bindings::{DATABASE, DELIVERY, HTTP, KUDU, LOG, SLACK, STATE, STATEFUL_STEP, STEP, TYPES};
 use super::bindings::{DeliveryInitOut, InitIn, ProcessIn, ProcessOut, StepInitOut, WriteIn, WriteOut};
 use super::engine::Engine;
 use super::instance::{Setup, SinkFactory, StatefulFactory, StepContext, TransformFactory};
@@ -19,6 +19,7 @@ use super::limits::{State, cut};
 use super::sample::Use;
 use super::wasi;
 use crate::config::{Grants, StepLimits};
+use crate::endpoint::archive::Archive;
 
 /// What a plugin is for; see `wit/worlds.wit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -168,6 +169,8 @@ fn advice(imports: &[String]) -> &'static str {
         ": name a database under `endpoints`, and add `grants: {database: NAME}` to the step"
     } else if wants(KUDU) {
         ": name a Kudu cluster under `endpoints`, and add `grants: {kudu: NAME}` to the step"
+    } else if wants(SLACK) {
+        ": name a workspace of Slack under `endpoints`, and add `grants: {slack: NAME}` to the step"
     } else if wants("weir:plugin/") {
         ": this version of Weir does not have it; build the plugin with the SDK of this version"
     } else {
@@ -223,7 +226,7 @@ impl Names {
     /// Refuses what no plugin of its world can be granted.
     pub(super) fn grantable(&self, world: World) -> Result<(), Problem> {
         let is_granted = |name: &str| match name {
-            LOG | TYPES | HTTP | DATABASE | KUDU => true,
+            LOG | TYPES | HTTP | DATABASE | KUDU | SLACK => true,
             STATE => world == World::StatefulTransform,
             _ => wasi::interface(name).is_some(),
         };
@@ -238,6 +241,7 @@ impl Names {
             HTTP => grants.http.is_empty(),
             DATABASE => grants.database.is_empty(),
             KUDU => grants.kudu.is_empty(),
+            SLACK => grants.slack.is_empty(),
             _ => false,
         };
         let imports: Vec<String> = self.imports.iter().filter(is_missing).cloned().collect();
@@ -370,9 +374,14 @@ impl Plugin {
         Plugin { grants: grants.clone(), ..self.clone() }
     }
 
+    /// Has clients of services keep there what they want to know at the next start.
+    pub fn keep_in(&self, archive: Archive) {
+        self.engine.keep_in(archive);
+    }
+
     /// Whether it asks services outside.
     pub fn uses_services(&self) -> bool {
-        self.imports().iter().any(|name| [HTTP, DATABASE, KUDU].contains(&name.as_str()))
+        self.imports().iter().any(|name| [HTTP, DATABASE, KUDU, SLACK].contains(&name.as_str()))
     }
 
     /// The name under which it was loaded.

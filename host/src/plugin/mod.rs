@@ -24,6 +24,7 @@ mod http;
 mod kudu;
 mod limits;
 mod reach;
+mod slack;
 mod tables;
 mod turn;
 mod validate;
@@ -155,6 +156,9 @@ pub enum Failure {
     /// It cannot go on for now, and asks to begin again from the last commit.
     #[error("the plugin cannot go on for now: {0}")]
     Again(String),
+    /// It cannot go on before its operator has done something.
+    #[error("the plugin cannot go on: {0}")]
+    Stop(String),
 }
 
 impl Failure {
@@ -164,7 +168,11 @@ impl Failure {
             Failure::Trap(_) | Failure::Answer(_) => {
                 "; this is a defect of the plugin: use another version of it, or ask its author"
             }
-            Failure::Time { .. } | Failure::Memory { .. } | Failure::Output { .. } | Failure::Again(_) => "",
+            Failure::Time { .. }
+            | Failure::Memory { .. }
+            | Failure::Output { .. }
+            | Failure::Again(_)
+            | Failure::Stop(_) => "",
         }
     }
 }

@@ -10,15 +10,21 @@ use super::bindings;
 use super::limits::{State, cut, one_line};
 use crate::endpoint::cells::Cells;
 
-/// The guest cannot go on for now. Told by [`super::Failure::Again`].
+/// The guest of a sink ends its call itself.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Again(pub(super) String);
+pub(super) enum Ending {
+    /// It cannot go on for now. Told by [`super::Failure::Again`].
+    #[error("{0}")]
+    Again(String),
+    /// It cannot go on before the operator has done something. Told by [`super::Failure::Stop`].
+    #[error("{0}")]
+    Stop(String),
+}
 
 /// Links the function by which a sink ends a call that cannot go on for now.
 pub(super) fn link_again(interface: &mut LinkerInstance<'_, State>) -> Result<()> {
     interface.func_wrap("begin-again", |_: StoreContextMut<'_, State>, (why,): (String,)| -> Result<()> {
-        Err(Again(one_line(cut(&why))).into())
+        Err(Ending::Again(one_line(cut(&why))).into())
     })
 }
 
@@ -46,6 +52,12 @@ impl Endpoint for crate::endpoint::http::Client {
 }
 
 impl Endpoint for crate::endpoint::kudu::Client {
+    fn name(&self) -> &str {
+        &self.settings().name
+    }
+}
+
+impl Endpoint for crate::endpoint::slack::Client {
     fn name(&self) -> &str {
         &self.settings().name
     }

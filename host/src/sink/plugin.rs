@@ -3,7 +3,9 @@
 //! A failed call is repeated in a fresh instance; if that fails too, the halves of the batch are tried, and theirs, until
 //! a record that fails alone is rejected and all others are delivered. What was delivered before a failure is delivered
 //! again, under the same ids. Rejects that may succeed later are the pipeline's to send again. Where a plugin says that it cannot go
-//! on for now, the task begins again from its last commit.
+//! on for now, the task begins again from its last commit; where it says that it cannot go on at all, the appliance ends.
+//!
+//! What has come while the plugin was busy is given to it as one batch: the slower it is, the more it sees at once.
 //!
 //! Knows instances only by the two traits here; the real ones are those of [`crate::plugin::instance`].
 
@@ -21,7 +23,9 @@ use crate::plugin::{Failure, Identity, StartError};
 use crate::record::{Batch, Output, Reject};
 
 /// Batches that may wait for the instance; the task waits behind them. Its own budget bounds their bytes.
-const QUEUE_BATCHES_MAX: usize = 16;
+const QUEUE_BATCHES_MAX: usize = 64;
+/// Bytes of those that are given to it as one, but for the last of them.
+const JOINED_BYTES_MAX: usize = 1 << 20;
 
 /// A running plugin that delivers.
 #[async_trait]
@@ -105,13 +109,25 @@ struct Worker {
 }
 
 impl Worker {
-    /// Delivers one batch after the other, and ends with the first that it could not deal with.
+    /// Delivers what has come, and then what has come meanwhile, and ends with the first that it could not deal with.
     async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
-        while let Some(Request { output, answer }) = requests.recv().await {
-            let delivery = self.deliver(&output).await;
+        let mut next = None;
+        loop {
+            let first = match next.take() {
+                Some(request) => request,
+                None => match requests.recv().await {
+                    Some(request) => request,
+                    None => return,
+                },
+            };
+            let mut waiting = vec![first];
+            next = gather(&mut waiting, &mut requests);
+            let delivery = match Output::joined(waiting.iter().map(|request| request.output.clone()).collect()) {
+                Some(all) => self.deliver(&all).await,
+                None => return,
+            };
             let is_over = delivery.is_err();
-            // The pipeline drops the answer only when it drops the sink.
-            let _ = answer.send(delivery);
+            answer(waiting, delivery);
             if is_over {
                 return;
             }
@@ -160,13 +176,51 @@ impl Worker {
             None => self.factory.start().await.map_err(|error| start_error(&error))?,
         };
         let result = instance.write(source, batch, ordinals).await;
-        if let Err(Failure::Again(why)) = &result {
-            return Err(Error::retry(why.clone()));
+        match &result {
+            Err(Failure::Again(why)) => return Err(Error::retry(why.clone())),
+            Err(Failure::Stop(why)) => return Err(Error::stop(why.clone())),
+            _ => {}
         }
         if result.is_ok() {
             self.instance = Some(instance);
         }
         Ok(result)
+    }
+}
+
+/// Adds to the first of some requests those that wait behind it and are of the same source, as many as go together. Returns the
+/// next one, where it was taken from the queue and does not.
+fn gather(waiting: &mut Vec<Request>, requests: &mut mpsc::Receiver<Request>) -> Option<Request> {
+    let source = waiting.first()?.output.source.clone();
+    let mut bytes: usize = waiting.iter().map(|request| request.output.records.bytes()).sum();
+    while bytes < JOINED_BYTES_MAX {
+        let request = requests.try_recv().ok()?;
+        if request.output.source != source {
+            return Some(request);
+        }
+        bytes += request.output.records.bytes();
+        waiting.push(request);
+    }
+    None
+}
+
+/// Answers requests that were delivered as one: each is told of its own rejects.
+fn answer(requests: Vec<Request>, delivery: Result<Delivery, Error>) {
+    let mut rejects = delivery.map(|delivery| delivery.rejects.into_iter().peekable());
+    let mut first = 0;
+    for Request { output, answer } in requests {
+        let end = first + output.records.len() as u32;
+        let own = match &mut rejects {
+            Ok(rejects) => {
+                let own = std::iter::from_fn(|| rejects.next_if(|reject| reject.index < end));
+                let own = own.map(|reject| Reject { index: reject.index - first, ..reject }).collect();
+                Ok(Delivery { rejects: own, ..Delivery::default() })
+            }
+            Err(error) => Err(error.clone()),
+        };
+        // The pipeline drops the answer only when it drops the sink.
+        let _ = answer.send(own);
+        first = end;
     }
 }
 
@@ -196,6 +250,7 @@ mod tests {
     #[derive(Default)]
     struct Seen {
         started: usize,
+        calls: usize,
         /// Source, offset and ordinal of each record that was delivered.
         delivered: Vec<(String, u64, u32)>,
         /// Traps that come whatever the records are.
@@ -221,6 +276,7 @@ mod tests {
             assert_eq!(batch.len(), ordinals.len());
             tokio::task::yield_now().await;
             let mut seen = self.0.lock().unwrap();
+            seen.calls += 1;
             if seen.traps_left > 0 {
                 seen.traps_left -= 1;
                 return Err(Failure::Trap("by chance".into()));
@@ -228,6 +284,8 @@ mod tests {
             let mut rejects = Vec::new();
             for ((index, record), ordinal) in (0..).zip(batch.iter()).zip(ordinals) {
                 match record.value {
+                    Some(b"again") => return Err(Failure::Again("again".into())),
+                    Some(b"stop") => return Err(Failure::Stop("stop".into())),
                     Some(b"trap") => return Err(Failure::Trap("scripted".into())),
                     Some(b"no") => rejects.push(Reject { index, reason: "no".into(), retriable: false }),
                     Some(b"later") => rejects.push(Reject { index, reason: "later".into(), retriable: true }),
@@ -266,6 +324,43 @@ mod tests {
         let seen = plugin.0.lock().unwrap();
         assert_eq!(seen.delivered, [("in/0".to_owned(), 0, 7), ("in/0".to_owned(), 3, 8)]);
         assert_eq!(seen.started, 1);
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_the_plugin_is_busy_is_one_batch_and_each_is_told_its_own() {
+        let (queue, requests) = mpsc::channel(8);
+        let plugin = Scripted::default();
+        let worker = Worker { name: "soc".into(), factory: Arc::new(plugin.clone()), instance: None };
+        let mut answers = Vec::new();
+        let other = Arc::new(Output { source: "other/0".into(), ..(*output(9, &["x", "no"])).clone() });
+        for output in [output(0, &["a", "no"]), output(2, &["no"]), output(3, &["b", "c", "later"]), other] {
+            let (answer, answered) = oneshot::channel();
+            assert!(queue.send(Request { output, answer }).await.is_ok());
+            answers.push(answered);
+        }
+        drop(queue);
+        worker.run(requests).await;
+        let mut told = Vec::new();
+        for answered in answers {
+            let rejects = answered.await.unwrap().unwrap().rejects;
+            told.push(rejects.into_iter().map(|reject| (reject.index, reject.reason)).collect::<Vec<_>>());
+        }
+        let no = |index, why: &str| vec![(index, why.to_owned())];
+        assert_eq!(told, [no(1, "no"), no(0, "no"), no(2, "later"), no(1, "no")]);
+        let seen = plugin.0.lock().unwrap();
+        let ids = |source: &str, offset: u64, ordinal| (source.to_owned(), offset, ordinal);
+        let expected = [ids("in/0", 0, 7), ids("in/0", 3, 7), ids("in/0", 4, 8), ids("other/0", 9, 7)];
+        assert_eq!((seen.calls, seen.delivered.clone()), (2, expected.to_vec()));
+    }
+
+    #[tokio::test]
+    async fn a_plugin_that_cannot_go_on_has_the_task_begin_again_or_end() {
+        for (value, disposition) in [("again", Disposition::Retry), ("stop", Disposition::Stop)] {
+            let plugin = Scripted::default();
+            let mut task = PluginTask::start("soc".into(), Arc::new(plugin)).await.unwrap();
+            let error = task.send(output(0, &[value])).await.unwrap().await.err().unwrap();
+            assert_eq!((error.message.as_str(), error.disposition), (value, disposition));
+        }
     }
 
     #[tokio::test]

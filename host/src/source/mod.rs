@@ -41,7 +41,7 @@ pub struct Chunk {
 }
 
 /// Why reading or receiving stopped.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
     /// Where, what was expected and what came.

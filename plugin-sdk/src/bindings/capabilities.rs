@@ -2315,6 +2315,617 @@ pub mod weir {
                 }
             }
         }
+        /// Messages to Slack. Granted by endpoint: `grants: { slack: NAME }` of the step.
+        ///
+        /// The host owns the token or the webhook, which a guest never sees, the pace of one message a second and channel, what Slack
+        /// asks to be waited, and trying again. It keeps which records were told of, and the first message of each thread, across
+        /// restarts: a record that comes again is not told twice, unless the process died between Slack's answer and its note of it.
+        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+        pub mod slack {
+            #[used]
+            #[doc(hidden)]
+            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
+            use super::super::super::_rt;
+            /// A message.
+            #[derive(Clone)]
+            pub struct Message {
+                /// A name or an id. A webhook has a channel of its own and uses none of this; otherwise there has to be one.
+                pub channel: ::core::option::Option<_rt::String>,
+                /// Its text, in Slack's mrkdwn. With `blocks` it stands in notifications alone.
+                pub text: _rt::String,
+                /// Blocks of Block Kit: a JSON array of at most 50.
+                pub blocks: ::core::option::Option<_rt::String>,
+                /// The thread that it belongs to, by a name of the guest's own: the first message of a name in a channel begins the
+                /// thread, later ones answer it. No webhook has threads.
+                pub thread: ::core::option::Option<_rt::String>,
+                /// Whether Slack shows what links lead to.
+                pub unfurl: bool,
+                /// The ids of the records that it tells of: they count as told once it is posted.
+                pub ids: _rt::Vec<_rt::String>,
+            }
+            impl ::core::fmt::Debug for Message {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("Message")
+                        .field("channel", &self.channel)
+                        .field("text", &self.text)
+                        .field("blocks", &self.blocks)
+                        .field("thread", &self.thread)
+                        .field("unfurl", &self.unfurl)
+                        .field("ids", &self.ids)
+                        .finish()
+                }
+            }
+            /// Why Slack does not take a message.
+            #[derive(Clone)]
+            pub struct Rejection {
+                /// Slack's word for it, as `channel_not_found`, `is_archived` or `invalid_auth`.
+                pub code: _rt::String,
+                /// What it says beside that; often empty.
+                pub details: _rt::String,
+            }
+            impl ::core::fmt::Debug for Rejection {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("Rejection")
+                        .field("code", &self.code)
+                        .field("details", &self.details)
+                        .finish()
+                }
+            }
+            /// Why a message was not posted.
+            #[derive(Clone)]
+            pub enum Failure {
+                /// It is not allowed, or not well formed: the text says what was expected and what came. To ask again changes nothing.
+                Refused(_rt::String),
+                /// Slack does not take it, and will not later unless somebody does something about it.
+                Rejected(Rejection),
+                /// Slack could not be reached, or did not answer as it should, as long as the call may wait. It may work later.
+                Unavailable(_rt::String),
+            }
+            impl ::core::fmt::Debug for Failure {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    match self {
+                        Failure::Refused(e) => {
+                            f.debug_tuple("Failure::Refused").field(e).finish()
+                        }
+                        Failure::Rejected(e) => {
+                            f.debug_tuple("Failure::Rejected").field(e).finish()
+                        }
+                        Failure::Unavailable(e) => {
+                            f.debug_tuple("Failure::Unavailable").field(e).finish()
+                        }
+                    }
+                }
+            }
+            impl ::core::fmt::Display for Failure {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    write!(f, "{:?}", self)
+                }
+            }
+            impl ::core::error::Error for Failure {}
+            #[allow(unused_unsafe, clippy::all)]
+            /// Which of these records were told of already, by their ids. Of an endpoint the last 100,000 are known.
+            #[allow(async_fn_in_trait)]
+            pub fn told(
+                endpoint: &str,
+                ids: &[_rt::String],
+            ) -> ::core::result::Result<_rt::Vec<bool>, Failure> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 6 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 6
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = endpoint;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let vec2 = ids;
+                    let len2 = vec2.len();
+                    let layout2 = _rt::alloc::Layout::from_size_align(
+                            vec2.len() * (2 * ::core::mem::size_of::<*const u8>()),
+                            ::core::mem::size_of::<*const u8>(),
+                        )
+                        .unwrap();
+                    let (result2, _cleanup2) = wit_bindgen::rt::Cleanup::new(layout2);
+                    for (i, e) in vec2.into_iter().enumerate() {
+                        let base = result2
+                            .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                        {
+                            let vec1 = e;
+                            let ptr1 = vec1.as_ptr().cast::<u8>();
+                            let len1 = vec1.len();
+                            *base
+                                .add(::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len1;
+                            *base.add(0).cast::<*mut u8>() = ptr1.cast_mut();
+                        }
+                    }
+                    let ptr3 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "weir:plugin/slack@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "told"]
+                        fn wit_import4(
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import4(
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import4(ptr0.cast_mut(), len0, result2, len2, ptr3);
+                    let l5 = i32::from(*ptr3.add(0).cast::<u8>());
+                    let result24 = match l5 {
+                        0 => {
+                            let e = {
+                                let l6 = *ptr3
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l7 = *ptr3
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let base9 = l6;
+                                let len9 = l7;
+                                let mut result9 = _rt::Vec::with_capacity(len9);
+                                for i in 0..len9 {
+                                    let base = base9.add(i * 1);
+                                    let e9 = {
+                                        let l8 = i32::from(*base.add(0).cast::<u8>());
+                                        _rt::bool_lift(l8 as u8)
+                                    };
+                                    result9.push(e9);
+                                }
+                                _rt::cabi_dealloc(base9, len9 * 1, 1);
+                                result9
+                            };
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l10 = i32::from(
+                                    *ptr3.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                let v23 = match l10 {
+                                    0 => {
+                                        let e23 = {
+                                            let l11 = *ptr3
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l12 = *ptr3
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len13 = l12;
+                                            let bytes13 = _rt::Vec::from_raw_parts(
+                                                l11.cast(),
+                                                len13,
+                                                len13,
+                                            );
+                                            _rt::string_lift(bytes13)
+                                        };
+                                        Failure::Refused(e23)
+                                    }
+                                    1 => {
+                                        let e23 = {
+                                            let l14 = *ptr3
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l15 = *ptr3
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len16 = l15;
+                                            let bytes16 = _rt::Vec::from_raw_parts(
+                                                l14.cast(),
+                                                len16,
+                                                len16,
+                                            );
+                                            let l17 = *ptr3
+                                                .add(4 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l18 = *ptr3
+                                                .add(5 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len19 = l18;
+                                            let bytes19 = _rt::Vec::from_raw_parts(
+                                                l17.cast(),
+                                                len19,
+                                                len19,
+                                            );
+                                            Rejection {
+                                                code: _rt::string_lift(bytes16),
+                                                details: _rt::string_lift(bytes19),
+                                            }
+                                        };
+                                        Failure::Rejected(e23)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                        let e23 = {
+                                            let l20 = *ptr3
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l21 = *ptr3
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len22 = l21;
+                                            let bytes22 = _rt::Vec::from_raw_parts(
+                                                l20.cast(),
+                                                len22,
+                                                len22,
+                                            );
+                                            _rt::string_lift(bytes22)
+                                        };
+                                        Failure::Unavailable(e23)
+                                    }
+                                };
+                                v23
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result24
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Posts messages: for each, in their order, nothing or why not. Those of a channel are posted one after the other, and
+            /// none behind one that found Slack unavailable; channels do not wait for each other. A message is held back as long as
+            /// the pace or Slack says; to reach Slack for it, beside that, is tried for at most the step's `wait_time_max`. At most
+            /// 10,000 messages. Empty endpoint: the only one.
+            #[allow(async_fn_in_trait)]
+            pub fn post(
+                endpoint: &str,
+                messages: &[Message],
+            ) -> _rt::Vec<::core::result::Result<(), Failure>> {
+                unsafe {
+                    let mut cleanup_list = _rt::Vec::new();
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 2 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 2
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = endpoint;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let vec8 = messages;
+                    let len8 = vec8.len();
+                    let layout8 = _rt::alloc::Layout::from_size_align(
+                            vec8.len() * (14 * ::core::mem::size_of::<*const u8>()),
+                            ::core::mem::size_of::<*const u8>(),
+                        )
+                        .unwrap();
+                    let (result8, _cleanup8) = wit_bindgen::rt::Cleanup::new(layout8);
+                    for (i, e) in vec8.into_iter().enumerate() {
+                        let base = result8
+                            .add(i * (14 * ::core::mem::size_of::<*const u8>()));
+                        {
+                            let Message {
+                                channel: channel1,
+                                text: text1,
+                                blocks: blocks1,
+                                thread: thread1,
+                                unfurl: unfurl1,
+                                ids: ids1,
+                            } = e;
+                            match channel1 {
+                                Some(e) => {
+                                    *base.add(0).cast::<u8>() = (1i32) as u8;
+                                    let vec2 = e;
+                                    let ptr2 = vec2.as_ptr().cast::<u8>();
+                                    let len2 = vec2.len();
+                                    *base
+                                        .add(2 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<usize>() = len2;
+                                    *base
+                                        .add(::core::mem::size_of::<*const u8>())
+                                        .cast::<*mut u8>() = ptr2.cast_mut();
+                                }
+                                None => {
+                                    *base.add(0).cast::<u8>() = (0i32) as u8;
+                                }
+                            };
+                            let vec3 = text1;
+                            let ptr3 = vec3.as_ptr().cast::<u8>();
+                            let len3 = vec3.len();
+                            *base
+                                .add(4 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len3;
+                            *base
+                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>() = ptr3.cast_mut();
+                            match blocks1 {
+                                Some(e) => {
+                                    *base
+                                        .add(5 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<u8>() = (1i32) as u8;
+                                    let vec4 = e;
+                                    let ptr4 = vec4.as_ptr().cast::<u8>();
+                                    let len4 = vec4.len();
+                                    *base
+                                        .add(7 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<usize>() = len4;
+                                    *base
+                                        .add(6 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<*mut u8>() = ptr4.cast_mut();
+                                }
+                                None => {
+                                    *base
+                                        .add(5 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<u8>() = (0i32) as u8;
+                                }
+                            };
+                            match thread1 {
+                                Some(e) => {
+                                    *base
+                                        .add(8 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<u8>() = (1i32) as u8;
+                                    let vec5 = e;
+                                    let ptr5 = vec5.as_ptr().cast::<u8>();
+                                    let len5 = vec5.len();
+                                    *base
+                                        .add(10 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<usize>() = len5;
+                                    *base
+                                        .add(9 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<*mut u8>() = ptr5.cast_mut();
+                                }
+                                None => {
+                                    *base
+                                        .add(8 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<u8>() = (0i32) as u8;
+                                }
+                            };
+                            *base
+                                .add(11 * ::core::mem::size_of::<*const u8>())
+                                .cast::<u8>() = (match unfurl1 {
+                                true => 1,
+                                false => 0,
+                            }) as u8;
+                            let vec7 = ids1;
+                            let len7 = vec7.len();
+                            let layout7 = _rt::alloc::Layout::from_size_align(
+                                    vec7.len() * (2 * ::core::mem::size_of::<*const u8>()),
+                                    ::core::mem::size_of::<*const u8>(),
+                                )
+                                .unwrap();
+                            let (result7, _cleanup7) = wit_bindgen::rt::Cleanup::new(
+                                layout7,
+                            );
+                            cleanup_list.extend(_cleanup7);
+                            for (i, e) in vec7.into_iter().enumerate() {
+                                let base = result7
+                                    .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                                {
+                                    let vec6 = e;
+                                    let ptr6 = vec6.as_ptr().cast::<u8>();
+                                    let len6 = vec6.len();
+                                    *base
+                                        .add(::core::mem::size_of::<*const u8>())
+                                        .cast::<usize>() = len6;
+                                    *base.add(0).cast::<*mut u8>() = ptr6.cast_mut();
+                                }
+                            }
+                            *base
+                                .add(13 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len7;
+                            *base
+                                .add(12 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>() = result7;
+                        }
+                    }
+                    let ptr9 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "weir:plugin/slack@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "post"]
+                        fn wit_import10(
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import10(
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import10(ptr0.cast_mut(), len0, result8, len8, ptr9);
+                    let l11 = *ptr9.add(0).cast::<*mut u8>();
+                    let l12 = *ptr9
+                        .add(::core::mem::size_of::<*const u8>())
+                        .cast::<usize>();
+                    let base28 = l11;
+                    let len28 = l12;
+                    let mut result28 = _rt::Vec::with_capacity(len28);
+                    for i in 0..len28 {
+                        let base = base28
+                            .add(i * (6 * ::core::mem::size_of::<*const u8>()));
+                        let e28 = {
+                            let l13 = i32::from(*base.add(0).cast::<u8>());
+                            match l13 {
+                                0 => {
+                                    let e = ();
+                                    Ok(e)
+                                }
+                                1 => {
+                                    let e = {
+                                        let l14 = i32::from(
+                                            *base.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                        );
+                                        let v27 = match l14 {
+                                            0 => {
+                                                let e27 = {
+                                                    let l15 = *base
+                                                        .add(2 * ::core::mem::size_of::<*const u8>())
+                                                        .cast::<*mut u8>();
+                                                    let l16 = *base
+                                                        .add(3 * ::core::mem::size_of::<*const u8>())
+                                                        .cast::<usize>();
+                                                    let len17 = l16;
+                                                    let bytes17 = _rt::Vec::from_raw_parts(
+                                                        l15.cast(),
+                                                        len17,
+                                                        len17,
+                                                    );
+                                                    _rt::string_lift(bytes17)
+                                                };
+                                                Failure::Refused(e27)
+                                            }
+                                            1 => {
+                                                let e27 = {
+                                                    let l18 = *base
+                                                        .add(2 * ::core::mem::size_of::<*const u8>())
+                                                        .cast::<*mut u8>();
+                                                    let l19 = *base
+                                                        .add(3 * ::core::mem::size_of::<*const u8>())
+                                                        .cast::<usize>();
+                                                    let len20 = l19;
+                                                    let bytes20 = _rt::Vec::from_raw_parts(
+                                                        l18.cast(),
+                                                        len20,
+                                                        len20,
+                                                    );
+                                                    let l21 = *base
+                                                        .add(4 * ::core::mem::size_of::<*const u8>())
+                                                        .cast::<*mut u8>();
+                                                    let l22 = *base
+                                                        .add(5 * ::core::mem::size_of::<*const u8>())
+                                                        .cast::<usize>();
+                                                    let len23 = l22;
+                                                    let bytes23 = _rt::Vec::from_raw_parts(
+                                                        l21.cast(),
+                                                        len23,
+                                                        len23,
+                                                    );
+                                                    Rejection {
+                                                        code: _rt::string_lift(bytes20),
+                                                        details: _rt::string_lift(bytes23),
+                                                    }
+                                                };
+                                                Failure::Rejected(e27)
+                                            }
+                                            n => {
+                                                debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                                let e27 = {
+                                                    let l24 = *base
+                                                        .add(2 * ::core::mem::size_of::<*const u8>())
+                                                        .cast::<*mut u8>();
+                                                    let l25 = *base
+                                                        .add(3 * ::core::mem::size_of::<*const u8>())
+                                                        .cast::<usize>();
+                                                    let len26 = l25;
+                                                    let bytes26 = _rt::Vec::from_raw_parts(
+                                                        l24.cast(),
+                                                        len26,
+                                                        len26,
+                                                    );
+                                                    _rt::string_lift(bytes26)
+                                                };
+                                                Failure::Unavailable(e27)
+                                            }
+                                        };
+                                        v27
+                                    };
+                                    Err(e)
+                                }
+                                _ => _rt::invalid_enum_discriminant(),
+                            }
+                        };
+                        result28.push(e28);
+                    }
+                    _rt::cabi_dealloc(
+                        base28,
+                        len28 * (6 * ::core::mem::size_of::<*const u8>()),
+                        ::core::mem::size_of::<*const u8>(),
+                    );
+                    let result29 = result28;
+                    result29
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Ends the call of a sink that cannot go on for now, as where Slack is away: this instance is discarded, and the task
+            /// begins again from its last commit, in a while. Does not return. For a plugin that is no sink, it is a trap.
+            #[allow(async_fn_in_trait)]
+            pub fn begin_again(why: &str) -> () {
+                unsafe {
+                    let vec0 = why;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "weir:plugin/slack@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "begin-again"]
+                        fn wit_import1(_: *mut u8, _: usize);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import1(_: *mut u8, _: usize) {
+                        unreachable!()
+                    }
+                    wit_import1(ptr0.cast_mut(), len0);
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Ends the call of a sink that cannot go on before the operator has done something: the appliance says why and ends, and
+            /// goes on from the last commit when it is started again. Does not return. For a plugin that is no sink, it is a trap.
+            #[allow(async_fn_in_trait)]
+            pub fn stop(why: &str) -> () {
+                unsafe {
+                    let vec0 = why;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "weir:plugin/slack@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "stop"]
+                        fn wit_import1(_: *mut u8, _: usize);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import1(_: *mut u8, _: usize) {
+                        unreachable!()
+                    }
+                    wit_import1(ptr0.cast_mut(), len0);
+                }
+            }
+        }
     }
 }
 #[rustfmt::skip]
@@ -2448,9 +3059,9 @@ mod _rt {
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 1867] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xa8\x0d\x01A\x02\x01\
-A\x09\x01B\x11\x01m\x06\x03get\x04head\x04post\x03put\x05patch\x06delete\x04\0\x06\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2169] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xd6\x0f\x01A\x02\x01\
+A\x0b\x01B\x11\x01m\x06\x03get\x04head\x04post\x03put\x05patch\x06delete\x04\0\x06\
 method\x03\0\0\x01p}\x01r\x02\x04names\x05value\x02\x04\0\x06header\x03\0\x03\x01\
 p\x04\x01r\x05\x08endpoints\x06method\x01\x04paths\x07headers\x05\x04body\x02\x04\
 \0\x07request\x03\0\x06\x01r\x03\x06status{\x07headers\x05\x04body\x02\x04\0\x08\
@@ -2487,10 +3098,17 @@ s\0\x07missing\x01s\0\x04\0\x07failure\x03\0\x12\x01k\x07\x01j\x01\x14\x01\x13\x
 \x03\x08endpoints\x05tables\x07columns\x07\0\x17\x04\0\x0badd-columns\x01\x19\x01\
 p\x0f\x01p\x11\x01j\x01\x1b\x01\x13\x01@\x03\x08endpoints\x05tables\x04rows\x1a\0\
 \x1c\x04\0\x05write\x01\x1d\x01@\x01\x03whys\x01\0\x04\0\x0bbegin-again\x01\x1e\x03\
-\0\x16weir:plugin/kudu@0.1.0\x05\x04\x04\0>weir:plugin/capabilities-with-all-of-\
-its-exports-removed@0.1.0\x04\0\x0b2\x01\0,capabilities-with-all-of-its-exports-\
-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.25\
-8.3\x10wit-bindgen-rust\x060.61.1";
+\0\x16weir:plugin/kudu@0.1.0\x05\x04\x01B\x14\x01ks\x01ps\x01r\x06\x07channel\0\x04\
+texts\x06blocks\0\x06thread\0\x06unfurl\x7f\x03ids\x01\x04\0\x07message\x03\0\x02\
+\x01r\x02\x04codes\x07detailss\x04\0\x09rejection\x03\0\x04\x01q\x03\x07refused\x01\
+s\0\x08rejected\x01\x05\0\x0bunavailable\x01s\0\x04\0\x07failure\x03\0\x06\x01p\x7f\
+\x01j\x01\x08\x01\x07\x01@\x02\x08endpoints\x03ids\x01\0\x09\x04\0\x04told\x01\x0a\
+\x01p\x03\x01j\0\x01\x07\x01p\x0c\x01@\x02\x08endpoints\x08messages\x0b\0\x0d\x04\
+\0\x04post\x01\x0e\x01@\x01\x03whys\x01\0\x04\0\x0bbegin-again\x01\x0f\x04\0\x04\
+stop\x01\x0f\x03\0\x17weir:plugin/slack@0.1.0\x05\x05\x04\0>weir:plugin/capabili\
+ties-with-all-of-its-exports-removed@0.1.0\x04\0\x0b2\x01\0,capabilities-with-al\
+l-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-\
+component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -26,6 +26,7 @@ pub static ENDPOINTS: &[Variant] = &[
     Variant { key: "type", word: Some("mysql"), shape: &MYSQL_ENDPOINT },
     Variant { key: "type", word: Some("postgres"), shape: &POSTGRES_ENDPOINT },
     Variant { key: "type", word: Some("kudu"), shape: &KUDU_ENDPOINT },
+    Variant { key: "type", word: Some("slack"), shape: &SLACK_ENDPOINT },
 ];
 
 /// A web service.
@@ -204,6 +205,39 @@ pub static KUDU_TLS: Shape = Shape {
     )],
 };
 
+static SLACK_URL: Form = Form {
+    what: "a URL like `https://slack.com/api/`",
+    pattern: r"^https?://[^\s?#@]+$",
+    rule: "invalid-url",
+    check: |text| endpoint::url(text).map(drop),
+    help: "write `https://HOST/api/`; where the secret is a webhook, it holds the whole URL itself",
+};
+
+/// A workspace of Slack.
+pub static SLACK_ENDPOINT: Shape = Shape {
+    what: "a slack endpoint",
+    doc: "A workspace of Slack that plugins may be granted to post to: by a token, or by an incoming webhook.",
+    keys: &[
+        key("type", Kind::Word("slack"), Required, "The type of endpoint."),
+        key(
+            "token",
+            Kind::Secret,
+            Optional,
+            "The token of a bot, `{secret: NAME}`: or else `webhook`. No plugin sees it.",
+        ),
+        key(
+            "webhook",
+            Kind::Secret,
+            Optional,
+            "The URL of an incoming webhook, all of it, `{secret: NAME}`: or else `token`. No plugin sees it.",
+        ),
+        key("url", Kind::Form(&SLACK_URL), Default("https://slack.com/api/"), "Where the API is, with a token."),
+        key("tls", Kind::Group(&CLIENT_TLS), Optional, "Whom to trust and what to show."),
+        key("timeout", Kind::Duration(10..=HOUR), Default("10s"), "How long an answer may take."),
+        key("pace", Kind::Duration(1..=HOUR), Default("1s"), "The least time between two messages to a channel."),
+    ],
+};
+
 /// What a step is granted.
 pub static GRANTS: Shape = Shape {
     what: "the group `grants`",
@@ -226,6 +260,12 @@ pub static GRANTS: Shape = Shape {
             Kind::OneOrMany(&Kind::Name),
             Optional,
             "Kudu clusters, by their names under `endpoints`, whose tables it may read and write.",
+        ),
+        key(
+            "slack",
+            Kind::OneOrMany(&Kind::Name),
+            Optional,
+            "Workspaces of Slack, by their names under `endpoints`, that it may post to.",
         ),
     ],
 };
