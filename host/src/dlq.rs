@@ -150,10 +150,12 @@ impl Letter {
     /// The stream or topic that the input record was read from, and its partition there, where the place has one.
     pub fn place(&self) -> (&str, Option<u32>) {
         let input = self.input.as_deref().unwrap_or_default();
-        let below = self.source.strip_prefix(input).and_then(|rest| rest.strip_prefix('/'));
+        // That of a stream ends with the store that it is in.
+        let source = self.source.rsplit_once('~').map_or(&*self.source, |(source, _)| source);
+        let below = source.strip_prefix(input).and_then(|rest| rest.strip_prefix('/'));
         let (topic, partition) = match below.map(|rest| rest.rsplit_once('/').unwrap_or((input, rest))) {
             Some((topic, partition)) => (topic, partition.parse().ok()),
-            None => self.source.rsplit_once('/').map_or((&*self.source, None), |(topic, n)| (topic, n.parse().ok())),
+            None => source.rsplit_once('/').map_or((source, None), |(topic, n)| (topic, n.parse().ok())),
         };
         if partition.is_some() { (topic, partition) } else { (&self.source, None) }
     }
@@ -301,6 +303,7 @@ mod tests {
         };
         assert_eq!(of(Some("in"), "in/topic/3"), ("topic".into(), Some(3)));
         assert_eq!(of(Some("logins"), "logins/0"), ("logins".into(), Some(0)));
+        assert_eq!(of(Some("logins"), "logins/0~00ff00ff00ff00ff"), ("logins".into(), Some(0)));
         assert_eq!(of(Some("lines"), "lines:ab/cd"), ("lines:ab/cd".into(), None));
         assert_eq!(of(None, "logins/2"), ("logins".into(), Some(2)));
     }

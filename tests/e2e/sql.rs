@@ -179,6 +179,35 @@ fn upserts_columns_and_wrong_rows_in_postgres() {
     upserts_columns_and_wrong_rows("postgres");
 }
 
+/// Offsets of streams begin anew in an empty data directory: what comes then is not taken for what was written before.
+fn an_empty_data_directory_passes_over_nothing_new(server: &'static str) {
+    let facts = Facts::shared();
+    let database = Database::of(server, &facts);
+    let table = unique("anew").replace('-', "_");
+    let bench = database.bench("", &format!("{{ table: {table}, create_table: true }}"));
+    let yaml = std::fs::read_to_string(bench.path("weir.yaml")).unwrap();
+    let through_a_stream = "keep: { from: lines, to: kept }\n  write: { from: kept, to: table }";
+    bench.write("weir.yaml", &yaml.replace("write: { from: lines, steps: [], to: table }", through_a_stream));
+    for numbers in [0..100, 100..250] {
+        let end = numbers.end;
+        let lines: Vec<String> = numbers.map(|n| format!("{{\"n\":{n}}}\n")).collect();
+        bench.write("in.jsonl", &lines.concat());
+        run_once(&bench, &database);
+        assert_eq!(database.count(&table), end);
+        std::fs::remove_dir_all(bench.path("weir-data")).unwrap();
+    }
+}
+
+#[test]
+fn an_empty_data_directory_passes_over_nothing_new_in_mariadb() {
+    an_empty_data_directory_passes_over_nothing_new("mariadb");
+}
+
+#[test]
+fn an_empty_data_directory_passes_over_nothing_new_in_postgres() {
+    an_empty_data_directory_passes_over_nothing_new("postgres");
+}
+
 /// The server shows a certificate; one that nobody vouches for is not spoken to, and the operator is told.
 fn tls_is_spoken_with_whom_is_trusted(server: &'static str) {
     let facts = Facts::shared();

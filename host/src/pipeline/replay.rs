@@ -18,7 +18,7 @@ use super::{Destination, Error, Run, TaskSpec};
 use crate::dlq::desk::{Desk, Seat, Takes};
 use crate::dlq::{self, Letter, Request, Settled, Stage};
 use crate::record::{Batch, Offset, Output, Record};
-use crate::source::Mode;
+use crate::source::{Mode, stream};
 use crate::state::Home;
 use crate::store::{DEAD_LETTERS, StateChange, Store, TableId};
 
@@ -145,7 +145,8 @@ impl Replays {
             if *way.get_or_insert_with(|| own.clone()) != own {
                 break;
             }
-            wave.source = format!("{DEAD_LETTERS}/{}@{}", request.id.partition, request.number).into();
+            let letters = stream::source(&*self.store, DEAD_LETTERS, request.id.partition);
+            wave.source = format!("{letters}@{}", request.number).into();
             wave.entry = self.takes.entry(&letter);
             if let Some(record) = request.record.get(0) {
                 wave.records.push(&Record { offset: request.id.offset, ..dlq::original(&record, begins) });

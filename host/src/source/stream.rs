@@ -64,7 +64,7 @@ impl StreamReader {
             tracing::warn!(%stream, %partition, lost, "records were trimmed while the pipeline that reads them was not running");
         }
         let next = next.max(bounds.start);
-        let source = format!("{stream}/{partition}").into();
+        let source = source(&*store, &stream, partition).into();
         let drain = (mode == Mode::Drain).then(|| writers.0.subscribe());
         Ok(StreamReader {
             bounds: committer.watch(&stream, partition).await.map_err(failed)?,
@@ -113,6 +113,12 @@ impl Reader for StreamReader {
     fn is_caught_up(&self) -> bool {
         self.next >= self.end
     }
+}
+
+/// What ids of the records of a stream derive from. Offsets begin anew in an empty data directory, so the store is named: else other
+/// records would bear the ids of those that systems outside have kept.
+pub fn source(store: &dyn Store, stream: &str, partition: Partition) -> String {
+    format!("{stream}/{partition}~{}", store.id())
 }
 
 fn failed(error: store::Error) -> Error {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kudu_client::{
-    Alteration, Batch, Column, Encryption, Error, NewTable, Operation, Options, Schema, Table, ValueRef,
+    Alteration, Batch, Code, Column, Encryption, Error, NewTable, Operation, Options, RowError, Schema, Table, ValueRef,
 };
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -183,16 +183,18 @@ impl Client {
             left.clear();
             for error in report.errors {
                 let Some(place) = places.get(error.row) else { continue };
-                if error.is_retriable || error.is_schema_outdated {
+                if is_of_the_row(&error) {
+                    wrong.push(wrong_row(*place, error.message.to_string()));
+                } else {
                     left.push(*place);
                     why = Some(error);
-                } else {
-                    wrong.push(wrong_row(*place, error.message.to_string()));
                 }
             }
             if let Some(why) = why {
                 self.forget(table);
                 self.tell(&why);
+                // Secrets and certificates may have been replaced.
+                *self.connected.lock().await = None;
                 tries.wait().await?;
             }
         }
@@ -252,6 +254,15 @@ impl Client {
             tracing::warn!(endpoint = %self.settings.name, "{error}");
         }
     }
+}
+
+/// Whether it is the row's own fault. What is not is the cluster's, or the way there: a login that is refused, a disk that is full.
+fn is_of_the_row(error: &RowError) -> bool {
+    let is_own = matches!(
+        error.code,
+        Code::AlreadyPresent | Code::NotFound | Code::InvalidArgument | Code::Immutable | Code::NotSupported
+    );
+    is_own && !error.is_retriable && !error.is_schema_outdated
 }
 
 /// What is tried until it succeeds, cannot succeed, or the time is over.
