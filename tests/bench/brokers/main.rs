@@ -18,6 +18,7 @@ mod kafka;
 mod latency;
 mod plain;
 mod rabbitmq;
+mod sinks;
 mod streams;
 mod table;
 mod throughput;
@@ -30,6 +31,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use plain::Plain;
+use sinks::Sinks;
 use streams::Streams;
 
 #[derive(Parser)]
@@ -44,6 +46,8 @@ enum Command {
     Measure(Measure),
     /// Measures beside Kafka Streams what is remembered, and writes tables.
     Streams(Streams),
+    /// Measures what goes into databases and Kudu beside their bulk tools, and writes a table.
+    Sinks(Sinks),
     /// Is one of the plain clients.
     Plain(Plain),
 }
@@ -102,6 +106,7 @@ fn main() {
     match Cli::parse().command {
         Command::Plain(plain) => plain.run(),
         Command::Streams(streams) => streams.run(),
+        Command::Sinks(sinks) => sinks.run(),
         Command::Measure(measure) => {
             let servers = Servers::read(&measure.services);
             let page = [throughput::run(&measure, &servers), latency::run(&measure, &servers)].join("\n\n");

@@ -9,6 +9,7 @@ mod measure;
 mod micro;
 mod peers;
 mod report;
+mod sinks;
 mod streams;
 mod tables;
 mod weir;
@@ -56,6 +57,8 @@ enum Section {
     Streams,
     /// Enriching by a large table.
     Tables,
+    /// Into MariaDB, PostgreSQL and Kudu beside their bulk tools.
+    Sinks,
     /// The criterion benchmarks of the parts.
     Micro,
 }
@@ -63,8 +66,7 @@ enum Section {
 /// Measures what was asked for, and writes it down.
 pub fn run(workspace: &Workspace, arguments: &BenchArgs) -> Result<()> {
     let wanted = |section| arguments.only.is_none_or(|only| only == section);
-    let with_binary = [Section::Peers, Section::Idle, Section::Brokers, Section::Streams, Section::Tables];
-    if with_binary.into_iter().any(wanted) {
+    if arguments.only != Some(Section::Micro) {
         let binary = build::build(workspace, Profile::Release)?;
         if wanted(Section::Peers) {
             compare::run(workspace, &binary, arguments)?;
@@ -80,6 +82,9 @@ pub fn run(workspace: &Workspace, arguments: &BenchArgs) -> Result<()> {
         }
         if wanted(Section::Tables) {
             tables::run(workspace, &binary, arguments)?;
+        }
+        if wanted(Section::Sinks) {
+            sinks::run(workspace, &binary, arguments)?;
         }
     }
     if wanted(Section::Micro) {

@@ -195,11 +195,16 @@ pub struct ForTests<'a> {
 impl<'a> ForTests<'a> {
     /// Brings all servers up, with the clients that read back what was sent. What an interrupted run left behind is removed.
     pub fn up(workspace: &'a Workspace) -> Result<Self> {
+        Self::of(workspace, &SHARED)
+    }
+
+    /// Brings some servers up, as [`ForTests::up`] does.
+    pub fn of(workspace: &'a Workspace, names: &[Name]) -> Result<Self> {
         let directory = workspace.target.join("services-test");
         down(workspace, &directory, &[])?;
         let facts = directory.join(facts::FILE);
         let servers = ForTests { workspace, directory, facts };
-        up(workspace, &servers.directory, &SHARED, Wishes::default(), true)?;
+        up(workspace, &servers.directory, names, Wishes::default(), true)?;
         Ok(servers)
     }
 }
