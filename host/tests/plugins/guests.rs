@@ -94,8 +94,17 @@ pub fn batch<V: AsRef<[u8]>>(values: &[V]) -> Batch {
 
 /// A component from tests/guests.
 pub fn built(name: &str) -> Vec<u8> {
-    let directory = std::env::var_os("WEIR_TEST_PLUGINS").map(PathBuf::from).unwrap_or_else(|| {
-        panic!("WEIR_TEST_PLUGINS names no directory of built guests: `cargo xtask test` builds them and sets it")
+    component("WEIR_TEST_PLUGINS", name)
+}
+
+/// A stock plugin.
+pub fn stock(name: &str) -> Vec<u8> {
+    component("WEIR_STOCK_PLUGINS", name)
+}
+
+fn component(variable: &str, name: &str) -> Vec<u8> {
+    let directory = std::env::var_os(variable).map(PathBuf::from).unwrap_or_else(|| {
+        panic!("{variable} names no directory of built guests: `cargo xtask test` builds them and sets it")
     });
     let path = directory.join(name).with_extension("wasm");
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask plugins --test`", path.display()))

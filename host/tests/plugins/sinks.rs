@@ -1,10 +1,11 @@
 //! Plugins of the world `sink`.
 
 use serde_json::json;
+use weir::plugin::load::Problem;
 use weir::plugin::{Failure, StartError};
 use weir::record::Reject;
 
-use crate::guests::{batch, context, limits, load, sink};
+use crate::guests::{batch, context, limits, load, sink, stock};
 
 /// Rejects the record whose index is the second ordinal, and gives the source as the reason.
 const REJECT: &str = "
@@ -40,4 +41,14 @@ async fn a_sink_may_refuse_its_configuration() {
     let factory = load(sink("")).await.sink(context(), json!({"a": 1}), limits()).unwrap();
     let text = r#"{"a":1}"#.to_owned();
     assert_eq!(factory.start().await.err(), Some(StartError::Config { path: text.clone(), message: text }));
+}
+
+#[tokio::test]
+async fn stock_sinks_reach_nothing_that_their_step_was_not_granted() {
+    for (name, capability) in [("sql-sink", "database"), ("kudu-sink", "kudu"), ("slack-notifier", "slack")] {
+        let refused = load(stock(name)).await.sink(context(), json!({}), limits()).err().unwrap();
+        let imports = vec![format!("weir:plugin/{capability}@0.1.0")];
+        assert_eq!(refused.problem, Problem::NotGranted { imports }, "{name}");
+        assert!(refused.to_string().contains(&format!("grants: {{{capability}: NAME}}")), "{refused}");
+    }
 }
