@@ -120,12 +120,16 @@ def rabbit_sender(arguments, log, index, under_way):
 
 
 def rabbit_put(arguments):
-    """Sends the lines of standard input. A channel is closed after all that was sent on it was taken."""
+    """Sends the lines of standard input. The last one is confirmed, and with it those before: a quorum queue may forget what is still
+    on its way from a channel that is closed."""
     import pika
 
     connection = rabbit(arguments)
     channel = connection.channel()
-    for index, line in enumerate(sys.stdin.read().splitlines()):
+    lines = sys.stdin.read().splitlines()
+    for index, line in enumerate(lines):
+        if index + 1 == len(lines):
+            channel.confirm_delivery()
         properties = pika.BasicProperties(
             delivery_mode=2, message_id=f"{arguments.queue}-{index}", headers={"key": key(index)}
         )
