@@ -14,7 +14,7 @@ use crate::sql::hostile_names;
 const KILLS: u32 = 20;
 const SERVER_KILLS: u32 = 5;
 /// Lines that come in each life.
-const LINES_A_LIFE: u32 = 5_000;
+const LINES_A_LIFE: u32 = 50_000;
 /// Rows that are written twice.
 const MANY: u32 = 1_000_000;
 
@@ -253,7 +253,7 @@ fn through_kills(cluster: &Cluster, replicas: u8, mut disturb: impl FnMut(&Clust
         bench.write("in.jsonl", &lines);
         let mut running = bench.start(&["weir.yaml"]);
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        std::thread::sleep(Duration::from_millis(500 + (seed >> 33) % 1_500));
+        std::thread::sleep(Duration::from_millis(250 + (seed >> 33) % 1_000));
         if kills % (KILLS / SERVER_KILLS) == 2 {
             disturb(cluster, kills / (KILLS / SERVER_KILLS));
         }
