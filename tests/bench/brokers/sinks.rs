@@ -281,7 +281,9 @@ impl Run<'_> {
                 (
                     "secrets: { db: { file: password } }\n",
                     format!("{{ type: {kind}, url: '{}', password: {{ secret: db }} }}", self.fact("url")),
-                    format!("plugin: sql-sink, grants: {{ database: there }}, config: {{ table: bench_rows, batch_rows_max: {BATCH} }}"),
+                    format!(
+                        "plugin: sql-sink, grants: {{ database: there }}, config: {{ table: bench_rows, batch_rows_max: {BATCH} }}"
+                    ),
                 )
             }
         };
