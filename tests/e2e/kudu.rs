@@ -262,7 +262,7 @@ fn through_kills(cluster: &Cluster, replicas: u8, mut disturb: impl FnMut(&Clust
         let before = std::mem::replace(&mut written, cluster.count("numbers"));
         // A life in which nothing was written was killed before its work.
         kills += u32::from(written > before);
-        midway += u32::from(!written.is_multiple_of(u64::from(LINES_A_LIFE)));
+        midway += u32::from(written > before && !written.is_multiple_of(u64::from(LINES_A_LIFE)));
     }
     tell(format_args!("{}: {midway} of {kills} kills came in the middle of the writing", cluster.name));
     assert!(midway > 0, "the appliance was killed in the middle of what it had to write");
