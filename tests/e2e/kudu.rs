@@ -13,8 +13,6 @@ use crate::sql::hostile_names;
 /// How often the appliance is killed, and the servers of Kudu.
 const KILLS: u32 = 20;
 const SERVER_KILLS: u32 = 5;
-/// Lines that come in each life.
-const LINES_A_LIFE: u32 = 50_000;
 /// Rows that are written twice.
 const MANY: u32 = 1_000_000;
 
@@ -237,8 +235,8 @@ fn rows_are_changed_and_deleted_by_their_keys_and_wrong_ones_are_dead_letters() 
     assert!(!cluster.cli(&["table", "describe", "shop"]).contains("secret"));
 }
 
-/// What the servers of Kudu do between two lives of the appliance.
-fn through_kills(cluster: &Cluster, replicas: u8, mut disturb: impl FnMut(&Cluster, u32)) {
+/// Each number is in the table once, with its square, whatever was killed and when. In each life so many lines come: more than it can write.
+fn through_kills(cluster: &Cluster, replicas: u8, lines_a_life: u32, mut disturb: impl FnMut(&Cluster, u32)) {
     let config = format!(
         "{{ table: numbers, create_table: true, replicas: {replicas}, batch_rows_max: 50, pk: {{ mode: record_value, fields: [n] }} }}"
     );
@@ -246,7 +244,7 @@ fn through_kills(cluster: &Cluster, replicas: u8, mut disturb: impl FnMut(&Clust
     let (mut lines, mut seed, mut next) = (String::new(), 7_u64, 0_u32);
     let (mut midway, mut written, mut kills) = (0, 0, 0);
     while kills < KILLS {
-        for _ in 0..LINES_A_LIFE {
+        for _ in 0..lines_a_life {
             writeln!(lines, "{{\"n\":{next},\"square\":{}}}", u64::from(next) * u64::from(next)).unwrap();
             next += 1;
         }
@@ -262,7 +260,7 @@ fn through_kills(cluster: &Cluster, replicas: u8, mut disturb: impl FnMut(&Clust
         let before = std::mem::replace(&mut written, cluster.count("numbers"));
         // A life in which nothing was written was killed before its work.
         kills += u32::from(written > before);
-        midway += u32::from(written > before && !written.is_multiple_of(u64::from(LINES_A_LIFE)));
+        midway += u32::from(written > before && !written.is_multiple_of(u64::from(lines_a_life)));
     }
     tell(format_args!("{}: {midway} of {kills} kills came in the middle of the writing", cluster.name));
     assert!(midway > 0, "the appliance was killed in the middle of what it had to write");
@@ -288,7 +286,7 @@ fn through_kills(cluster: &Cluster, replicas: u8, mut disturb: impl FnMut(&Clust
 
 #[test]
 fn each_record_is_in_kudu_once_through_kills() {
-    through_kills(&Cluster::up("kudu"), 1, |cluster, _| {
+    through_kills(&Cluster::up("kudu"), 1, 50_000, |cluster, _| {
         cluster.servers.kill_part("kudu", "tserver-1");
         cluster.servers.start_part("kudu", "tserver-1");
     });
@@ -297,7 +295,7 @@ fn each_record_is_in_kudu_once_through_kills() {
 /// Three masters and three tablet servers: one of each is killed and comes back, so that leaders move.
 #[test]
 fn nothing_is_missing_where_leaders_move() {
-    through_kills(&Cluster::up("kudu3"), 3, |cluster, time| {
+    through_kills(&Cluster::up("kudu3"), 3, 5_000, |cluster, time| {
         let part = ["tserver-1", "master-1", "tserver-2", "master-2", "tserver-3"][time as usize % 5];
         cluster.servers.kill_part("kudu3", part);
         std::thread::sleep(Duration::from_secs(2));
