@@ -16,6 +16,8 @@ use crate::endpoint::kudu::{Client, Failure, Rows, WrongRow};
 
 /// Lists of rows of one call.
 const LISTS_MAX: usize = 1_000;
+/// Rows of one call.
+const ROWS_MAX: usize = 100_000;
 /// Columns of a table that is created or changed, and levels of its hashes.
 const COLUMNS_MAX: usize = 1_000;
 
@@ -55,6 +57,8 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
         Box::pin(async move {
             bound("lists of rows", given.len(), LISTS_MAX)?;
             let given = given.into_iter().map(rows).collect::<Done<Vec<_>>>()?;
+            let count = given.iter().map(|rows| rows.values.len() / rows.columns.len().max(1)).sum();
+            bound("rows", count, ROWS_MAX)?;
             let wrong = client.write(&table, &given, deadline).await?;
             Ok(wrong.into_iter().map(wrong_row).collect::<Vec<_>>())
         })

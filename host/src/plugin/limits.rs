@@ -200,6 +200,13 @@ struct Allowance {
     dropped: u64,
 }
 
+impl State {
+    /// Whose instance it is: of which pipeline or sink, and which step.
+    pub(super) fn whose(&self) -> String {
+        format!("{}/{}", self.log.0.pipeline, self.log.0.step)
+    }
+}
+
 impl Log {
     pub(super) fn new(pipeline: Arc<str>, step: Arc<str>, partition: Partition, rate_max: u32, ticks: Ticks) -> Self {
         let allowance = Mutex::new(Allowance::default());

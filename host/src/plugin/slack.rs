@@ -12,14 +12,20 @@ use crate::endpoint::slack::{Client, Failure, Message};
 
 /// Messages of one call.
 const MESSAGES_MAX: usize = 10_000;
+/// Ids of records of one call.
+const IDS_MAX: usize = 100_000;
 
 /// What a step was granted of Slack.
 pub(super) type Workspaces = Reach<Client>;
 
-/// More messages than a call may post. Shown as the cause of the trap.
+/// More than a call may hold. Shown as the cause of the trap.
 #[derive(Debug, thiserror::Error)]
-#[error("slack: it posts {0} messages at once, {MESSAGES_MAX} are allowed")]
-struct TooMany(usize);
+enum TooMany {
+    #[error("slack: it posts {0} messages at once, {MESSAGES_MAX} are allowed")]
+    Messages(usize),
+    #[error("slack: it names {0} records at once, {IDS_MAX} are allowed")]
+    Ids(usize),
+}
 
 /// Links Slack, where the component wants it.
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
@@ -29,6 +35,10 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     type Asked = (String, Vec<String>);
     interface.func_wrap_async("told", |store: StoreContextMut<'_, State>, (endpoint, ids): Asked| {
         Box::new(async move {
+            if ids.len() > IDS_MAX {
+                return Err(TooMany::Ids(ids.len()).into());
+            }
+            let ids: Vec<String> = ids.iter().map(|id| own(store.data(), id)).collect();
             let known = match store.data().workspaces.client(&endpoint) {
                 Ok(client) => client.told(&ids).await,
                 Err(why) => Err(Failure::Refused(why)),
@@ -40,12 +50,18 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     interface.func_wrap_async("post", |store: StoreContextMut<'_, State>, (endpoint, given): Given| {
         Box::new(async move {
             if given.len() > MESSAGES_MAX {
-                return Err(TooMany(given.len()).into());
+                return Err(TooMany::Messages(given.len()).into());
             }
+            let ids: usize = given.iter().map(|message| message.ids.len()).sum();
+            if ids > IDS_MAX {
+                return Err(TooMany::Ids(ids).into());
+            }
+            let count = given.len();
+            let given: Vec<Message> = given.into_iter().map(|of| message(of, store.data())).collect();
             let workspaces = &store.data().workspaces;
             let posted = match workspaces.client(&endpoint) {
-                Ok(client) => client.post(given.into_iter().map(message).collect(), workspaces.wait_left).await,
-                Err(why) => vec![Err(Failure::Refused(why)); given.len()],
+                Ok(client) => client.post(given, workspaces.wait_left).await,
+                Err(why) => vec![Err(Failure::Refused(why)); count],
             };
             Ok((posted.into_iter().map(|posted| posted.map_err(failure)).collect::<Posted>(),))
         })
@@ -56,9 +72,15 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     })
 }
 
-fn message(of: SlackMessageOut) -> Message {
+/// A name that a guest gives to something of its own: no other step can give the same.
+fn own(state: &State, name: &str) -> String {
+    format!("{}/{name}", state.whose())
+}
+
+fn message(of: SlackMessageOut, state: &State) -> Message {
     let SlackMessageOut { channel, text, blocks, thread, unfurl, ids } = of;
-    Message { channel, text, blocks, thread, unfurl, ids }
+    let ids = ids.iter().map(|id| own(state, id)).collect();
+    Message { channel, text, blocks, thread: thread.map(|name| own(state, &name)), unfurl, ids }
 }
 
 fn failure(of: Failure) -> SlackFailureIn {

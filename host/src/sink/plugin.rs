@@ -21,10 +21,12 @@ use crate::plugin::bisect::Bisection;
 use crate::plugin::instance::{SinkFactory, SinkInstance};
 use crate::plugin::{Failure, Identity, StartError};
 use crate::record::{Batch, Output, Reject};
+use crate::source::BATCH_RECORDS_MAX;
 
 /// Batches that may wait for the instance; the task waits behind them. Its own budget bounds their bytes.
 const QUEUE_BATCHES_MAX: usize = 64;
-/// Bytes of those that are given to it as one, but for the last of them.
+/// Bytes of those that are given to it as one, but for the last of them; their records are no more than one may have, so that the
+/// limits of a call are what they are for one.
 const JOINED_BYTES_MAX: usize = 1 << 20;
 
 /// A running plugin that delivers.
@@ -192,10 +194,12 @@ impl Worker {
 /// next one, where it was taken from the queue and does not.
 fn gather(waiting: &mut Vec<Request>, requests: &mut mpsc::Receiver<Request>) -> Option<Request> {
     let source = waiting.first()?.output.source.clone();
+    let mut records: usize = waiting.iter().map(|request| request.output.records.len()).sum();
     let mut bytes: usize = waiting.iter().map(|request| request.output.records.bytes()).sum();
     while bytes < JOINED_BYTES_MAX {
         let request = requests.try_recv().ok()?;
-        if request.output.source != source {
+        records += request.output.records.len();
+        if request.output.source != source || records > BATCH_RECORDS_MAX {
             return Some(request);
         }
         bytes += request.output.records.bytes();

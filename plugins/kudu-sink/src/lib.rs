@@ -109,12 +109,11 @@ fn attempt<'a>(
     table: &mut Table,
     rows: &[Row<'a>],
 ) -> Result<Vec<(Record<'a>, String)>, Failure> {
-    let told = table.prepare(config, mapping, cluster, rows)?;
+    table.prepare(config, mapping, cluster, rows)?;
     let (mut wrong, mut lists) = (Vec::new(), Lists::default());
     for (place, row) in rows.iter().enumerate() {
         if let Err(why) = lists.add(config, table, row, place) {
-            let more = told.first().map(|why| format!(" ({why})")).unwrap_or_default();
-            wrong.push((row.record, format!("{why}{more}")));
+            wrong.push((row.record, why));
         }
     }
     while !lists.rows.is_empty() {
@@ -139,7 +138,11 @@ impl Lists {
                 if value.is_null() {
                     continue;
                 }
-                let help = if config.add_columns { "" } else { "; with `add_columns: true` it is added" };
+                let help = match (table.why_not(column), config.add_columns) {
+                    (Some(why), _) => format!(", and cannot have it: {why}"),
+                    (None, true) => String::new(),
+                    (None, false) => "; with `add_columns: true` it is added".to_owned(),
+                };
                 return Err(format!("the table has no column {column:?}{help}"));
             };
             columns.push(column);

@@ -7,11 +7,18 @@ use weir_plugin::rows::{Mapping, Row, Value};
 
 use crate::config::{Config, Kind};
 
+/// Columns that are added one by one in a call: as many as a table of Kudu has at most, unless it is set otherwise.
+const ADDED_MAX: usize = 300;
+/// Columns that were refused, which are remembered.
+const REFUSED_MAX: usize = 10_000;
+
 /// A table.
 #[derive(Default)]
 pub struct Table {
     /// The types of its columns; none while it is not known.
     columns: Option<BTreeMap<String, String>>,
+    /// Columns that it cannot have, and why.
+    refused: BTreeMap<String, String>,
 }
 
 impl Table {
@@ -30,16 +37,19 @@ impl Table {
         self.columns.as_ref()?.get(column).map(String::as_str)
     }
 
-    /// Reads its columns, and creates or adds what rows want and may be had. Returns why a column was not added, whose rows are then
-    /// found to have no place.
+    /// Why it has no such column.
+    pub fn why_not(&self, column: &str) -> Option<&str> {
+        self.refused.get(column).map(String::as_str)
+    }
+
+    /// Reads its columns, and creates or adds what rows want and may be had.
     pub fn prepare(
         &mut self,
         config: &Config,
         mapping: &Mapping,
         cluster: &Endpoint,
         rows: &[Row<'_>],
-    ) -> Result<Vec<String>, Failure> {
-        let mut told = Vec::new();
+    ) -> Result<(), Failure> {
         if self.columns.is_none() && !self.load(config, cluster)? {
             if !config.create_table {
                 let missing = format!("there is no table {:?}; with `create_table: true` it is created", config.table);
@@ -48,21 +58,34 @@ impl Table {
             create(config, mapping, cluster, rows)?;
             self.load(config, cluster)?;
         }
+        let wanted = self.wanted(config, rows);
+        if wanted.is_empty() {
+            return Ok(());
+        }
         if config.add_columns {
-            let wanted = self.wanted(config, rows);
-            // One by one: a name that cannot be is no matter of the others.
-            for column in &wanted {
-                match cluster.add_columns(&config.table, std::slice::from_ref(column)) {
-                    Ok(()) => {}
-                    Err(Failure::Refused(why)) => told.push(why),
-                    Err(failure) => return Err(failure),
+            self.add(config, cluster, &wanted)?;
+        }
+        // Somebody else may have added them.
+        self.load(config, cluster).map(drop)
+    }
+
+    /// Adds columns together, or else one by one: a name that cannot be is no matter of the others.
+    fn add(&mut self, config: &Config, cluster: &Endpoint, wanted: &[Column]) -> Result<(), Failure> {
+        match cluster.add_columns(&config.table, wanted) {
+            Err(Failure::Refused(_)) => {}
+            done => return done,
+        }
+        for column in wanted.iter().take(ADDED_MAX) {
+            match cluster.add_columns(&config.table, std::slice::from_ref(column)) {
+                Ok(()) => {}
+                Err(Failure::Refused(why)) if self.refused.len() < REFUSED_MAX => {
+                    self.refused.insert(column.name.clone(), why);
                 }
-            }
-            if !wanted.is_empty() {
-                self.load(config, cluster)?;
+                Err(Failure::Refused(_)) => {}
+                Err(failure) => return Err(failure),
             }
         }
-        Ok(told)
+        Ok(())
     }
 
     /// Whether it is there.
@@ -77,7 +100,7 @@ impl Table {
     fn wanted(&self, config: &Config, rows: &[Row<'_>]) -> Vec<Column> {
         let mut wanted: BTreeMap<&str, &Value<'_>> = BTreeMap::new();
         for (column, value) in rows.iter().flat_map(|row| &row.cells).filter(|(_, value)| !value.is_null()) {
-            if self.kind(column).is_none() {
+            if self.kind(column).is_none() && !self.refused.contains_key(&**column) {
                 wanted.entry(column).or_insert(value);
             }
         }
@@ -124,5 +147,19 @@ fn create(config: &Config, mapping: &Mapping, cluster: &Endpoint, rows: &[Row<'_
         some => some.to_vec(),
     };
     let hashes = vec![Hash { columns: hash, buckets: config.hash.buckets }];
-    cluster.create(&config.table, &NewTable { columns, hashes, replicas: config.replicas })
+    let sure = mapping.key_columns().count() + config.declared().count();
+    let mut definition = NewTable { columns, hashes, replicas: config.replicas };
+    let created = match cluster.create(&config.table, &definition) {
+        // Perhaps for a name of a column that a record brought.
+        Err(Failure::Refused(_)) if definition.columns.len() > sure => {
+            definition.columns.truncate(sure);
+            cluster.create(&config.table, &definition)
+        }
+        created => created,
+    };
+    // What was configured is no fault of the records: they wait.
+    created.map_err(|failure| match failure {
+        Failure::Refused(why) => Failure::Unavailable(format!("the table {:?} cannot be created: {why}", config.table)),
+        other => other,
+    })
 }

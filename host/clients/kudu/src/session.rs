@@ -77,6 +77,8 @@ pub struct RowError {
     pub message: Arc<str>,
     /// Whether the same row may be written later, with nothing changed.
     pub is_retriable: bool,
+    /// Whether it is about this very row. Otherwise none of the rows that went with it was looked at.
+    pub is_of_row: bool,
     /// Whether the row may have been written nevertheless.
     pub is_uncertain: bool,
     /// Whether the table has other columns now: open it again, and write the row as they demand.
@@ -314,18 +316,28 @@ fn row_error(rows: &[usize], failure: PerRowError) -> Option<RowError> {
     let Status { code, message } = failure.error.into();
     let is_retriable = matches!(code, Code::ServiceUnavailable | Code::TimedOut);
     let message = message.into();
-    Some(RowError { row, code, message, is_retriable, is_uncertain: false, is_schema_outdated: false })
+    Some(RowError {
+        row,
+        code,
+        message,
+        is_retriable,
+        is_of_row: true,
+        is_uncertain: false,
+        is_schema_outdated: false,
+    })
 }
 
 /// The same error for several rows.
 fn failed(rows: impl IntoIterator<Item = usize>, error: &Error) -> Vec<RowError> {
     let (code, is_retriable, message) = (error.code(), error.is_retriable(), Arc::<str>::from(error.to_string()));
     let is_schema_outdated = error.is_schema_outdated();
+    let is_of_row = matches!(error, Error::NotCovered { .. });
     let failed = |row| RowError {
         row,
         code,
         message: Arc::clone(&message),
         is_retriable,
+        is_of_row,
         is_uncertain: false,
         is_schema_outdated,
     };

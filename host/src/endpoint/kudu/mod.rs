@@ -183,7 +183,7 @@ impl Client {
             left.clear();
             for error in report.errors {
                 let Some(place) = places.get(error.row) else { continue };
-                if is_of_the_row(&error) {
+                if error.is_of_row && !error.is_retriable {
                     wrong.push(wrong_row(*place, error.message.to_string()));
                 } else {
                     left.push(*place);
@@ -193,8 +193,12 @@ impl Client {
             if let Some(why) = why {
                 self.forget(table);
                 self.tell(&why);
-                // Secrets and certificates may have been replaced.
-                *self.connected.lock().await = None;
+                if is_refused(&why) {
+                    return Err(Failure::Refused(format!("it does not take the rows together: {:?}", why.code)));
+                }
+                if why.code == Code::NotAuthorized {
+                    self.disconnect().await;
+                }
                 tries.wait().await?;
             }
         }
@@ -247,6 +251,12 @@ impl Client {
         Ok(client)
     }
 
+    /// Has the next call connect anew: secrets and certificates may have been replaced. Otherwise one client is kept, by whose name servers
+    /// know what it has sent before, and take nothing old from it behind what is new.
+    async fn disconnect(&self) {
+        *self.connected.lock().await = None;
+    }
+
     fn tell(&self, error: &impl std::fmt::Display) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.is_none_or(|at| at.elapsed() > TELL_EVERY) {
@@ -256,13 +266,11 @@ impl Client {
     }
 }
 
-/// Whether it is the row's own fault. What is not is the cluster's, or the way there: a login that is refused, a disk that is full.
-fn is_of_the_row(error: &RowError) -> bool {
-    let is_own = matches!(
-        error.code,
-        Code::AlreadyPresent | Code::NotFound | Code::InvalidArgument | Code::Immutable | Code::NotSupported
-    );
-    is_own && !error.is_retriable && !error.is_schema_outdated
+/// Whether the rows of a request are refused together, for what is in them. All else is the cluster's own trouble or the way there: a
+/// table that is another one now, a login that is refused, a disk that is full.
+fn is_refused(error: &RowError) -> bool {
+    let is_about_content = matches!(error.code, Code::InvalidArgument | Code::NotSupported);
+    is_about_content && !error.is_retriable && !error.is_uncertain && !error.is_schema_outdated
 }
 
 /// What is tried until it succeeds, cannot succeed, or the time is over.
@@ -289,8 +297,9 @@ impl<'a> Tries<'a> {
             return Err(failure);
         }
         self.client.tell(&trouble);
-        // Secrets and certificates may have been replaced.
-        *self.client.connected.lock().await = None;
+        if trouble.is_of_login() {
+            self.client.disconnect().await;
+        }
         self.wait().await.map(|()| None)
     }
 
@@ -367,16 +376,28 @@ fn unavailable() -> Failure {
     Failure::Unavailable("it cannot be reached, or takes too long; the appliance's log says why".into())
 }
 
+/// Whether a master refuses what was asked for, and not whom or when.
+fn is_about_the_request(code: Code) -> bool {
+    matches!(code, Code::InvalidArgument | Code::NotSupported | Code::AlreadyPresent)
+}
+
 impl Trouble {
+    /// Whether other secrets or certificates may help.
+    fn is_of_login(&self) -> bool {
+        match self {
+            Trouble::Here(_) => true,
+            Trouble::There(error) => error.code() == Code::NotAuthorized || matches!(error, Error::NoLeader { .. }),
+        }
+    }
+
     /// What a plugin is told. Addresses and what the operator has to mend are for the log alone.
     fn failure(&self) -> Failure {
         match self {
             Trouble::There(error) if error.is_table_missing() => Failure::Missing("there is no such table".into()),
             Trouble::There(error) if error.is_retriable() => unavailable(),
-            Trouble::There(Error::Master { status, .. } | Error::Tablet { status, .. }) => {
+            Trouble::There(Error::Master { status, .. }) if is_about_the_request(status.code) => {
                 Failure::Refused(status.to_string())
             }
-            Trouble::There(Error::Call { message, .. }) => Failure::Refused(message.clone()),
             Trouble::There(error @ (Error::Column { .. } | Error::Invalid(_) | Error::NotCovered { .. })) => {
                 Failure::Refused(error.to_string())
             }

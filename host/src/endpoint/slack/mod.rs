@@ -23,6 +23,8 @@ use super::http;
 use crate::config::{HttpAuth, HttpEndpoint, HttpMethod, Slack, SlackLogin};
 use message::Answer;
 
+/// Bytes of the name or id of a channel; Slack's have 80 characters.
+const CHANNEL_BYTES_MAX: usize = 512;
 /// Channels whose pace is known.
 const LANES_MAX: usize = 10_000;
 /// Requests at once, of all channels.
@@ -132,6 +134,9 @@ impl Client {
             }
             (SlackLogin::Token { .. }, Some(channel), _) => match channel.trim_matches([' ', '#']) {
                 "" => Err(Failure::Refused("the name of its channel is empty".into())),
+                channel if channel.len() > CHANNEL_BYTES_MAX => {
+                    Err(Failure::Refused(format!("the name of its channel has {} bytes", channel.len())))
+                }
                 channel => Ok(channel.to_owned()),
             },
             (SlackLogin::Token { .. }, None, _) => Err(Failure::Refused("it names no channel".into())),
