@@ -235,6 +235,21 @@ fn rows_are_changed_and_deleted_by_their_keys_and_wrong_ones_are_dead_letters() 
     assert!(!cluster.cli(&["table", "describe", "shop"]).contains("secret"));
 }
 
+#[test]
+fn a_table_that_is_dropped_meanwhile_is_made_anew_and_no_row_is_to_blame() {
+    let cluster = Cluster::up("kudu");
+    let bench =
+        cluster.bench("{ table: brief, create_table: true, replicas: 1, pk: { mode: record_value, fields: [n] } }");
+    bench.write("in.jsonl", "{\"n\":1}\n");
+    let mut running = bench.start(&["weir.yaml"]);
+    running.until("the first row", || cluster.count("brief") == 1);
+    cluster.cli(&["table", "delete", "brief"]);
+    bench.write("in.jsonl", "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n");
+    running.until("the other rows", || cluster.count("brief") == 2);
+    assert_eq!(running.terminate(), 0);
+    assert_eq!(reasons(&bench), Vec::<String>::new());
+}
+
 /// Each number is in the table once, with its square, whatever was killed and when. In each life so many lines come: more than it can write.
 fn through_kills(cluster: &Cluster, replicas: u8, lines_a_life: u32, mut disturb: impl FnMut(&Cluster, u32)) {
     let config = format!(

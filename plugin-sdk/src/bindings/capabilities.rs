@@ -2030,7 +2030,7 @@ pub mod weir {
             #[allow(unused_unsafe, clippy::all)]
             /// Writes rows, in their order, and returns those that cannot be written, by ascending place. While the cluster cannot be reached,
             /// the host goes on trying as long as the call may wait: all waiting of one call of the plugin together takes at most the
-            /// step's `wait_time_max`. At most 1,000 lists of rows in a call.
+            /// step's `wait_time_max`. At most 1,000 lists of rows in a call, with 100,000 rows.
             #[allow(async_fn_in_trait)]
             pub fn write(
                 endpoint: &str,

@@ -316,15 +316,7 @@ fn row_error(rows: &[usize], failure: PerRowError) -> Option<RowError> {
     let Status { code, message } = failure.error.into();
     let is_retriable = matches!(code, Code::ServiceUnavailable | Code::TimedOut);
     let message = message.into();
-    Some(RowError {
-        row,
-        code,
-        message,
-        is_retriable,
-        is_of_row: true,
-        is_uncertain: false,
-        is_schema_outdated: false,
-    })
+    Some(RowError { row, code, message, is_retriable, is_of_row: true, is_uncertain: false, is_schema_outdated: false })
 }
 
 /// The same error for several rows.
