@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::FutureExt;
 use weir::record::{Batch, Partition, Record, Timestamp};
+use weir::source::stream;
 use weir::store::{Append, Changes, DEAD_LETTERS, Store};
 
 use crate::world::World;
@@ -120,9 +121,10 @@ fn check_external(world: &World, expected: &Expected, mid: &[Vec<(u64, String)>]
     for ((offset, ordinal), value) in &expected.ext {
         wanted.insert(("ext".to_owned(), "numbers/0".to_owned(), *offset, *ordinal), value.clone());
     }
-    for (n, partition) in mid.iter().enumerate() {
+    for (n, partition) in (0..).zip(mid) {
+        let source = stream::source(&world.store(), "mid", Partition(n));
         for (offset, value) in partition {
-            wanted.insert(("ext2".to_owned(), format!("mid/{n}"), *offset, 0), value.clone());
+            wanted.insert(("ext2".to_owned(), source.clone(), *offset, 0), value.clone());
         }
     }
     let external = world.external.lock().unwrap();

@@ -122,7 +122,7 @@ impl World {
         Arc::new(World {
             plan: Plan { replays, ..Plan::new(seed, &rng) },
             fate: Fate::new(rng),
-            store: Mutex::default(),
+            store: Mutex::new(MemoryStore::named(seed)),
             file: SimFile::default(),
             external: Mutex::default(),
             tried: Mutex::default(),

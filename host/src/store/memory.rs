@@ -48,7 +48,7 @@ struct Contents {
     /// How long a commit takes before it is applied.
     commit_time: Duration,
     commits: u64,
-    /// Drawn when it is first asked for, so that nothing of a simulation hangs on it.
+    /// Drawn when it is first asked for, where it was not given.
     id: Option<u64>,
     streams: BTreeMap<StreamName, Stream>,
     positions: BTreeMap<PositionKey, Position>,
@@ -72,6 +72,13 @@ impl MemoryStore {
     /// An empty store.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty store that bears this id, for what must come out the same again.
+    pub fn named(id: u64) -> Self {
+        let store = MemoryStore::default();
+        store.lock().id = Some(id);
+        store
     }
 
     /// A handle to the same contents, as after a restart. All earlier handles are refused from now on, so that what is
