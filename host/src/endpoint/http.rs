@@ -4,8 +4,7 @@
 //! else the second time gains nothing. Redirects are followed within the endpoint's own origin alone.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,10 +13,10 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AG
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Method, StatusCode};
 use tokio::sync::{OnceCell, Semaphore};
-use tokio::time::Instant;
 use url::Url;
 
 use super::address::is_public;
+use super::teller::Teller;
 use crate::config::{HttpAuth, HttpEndpoint, HttpMethod};
 use crate::tls;
 
@@ -25,8 +24,6 @@ use crate::tls;
 const REDIRECTS_MAX: usize = 5;
 /// Headers that a request may bring, beside those of the endpoint.
 const HEADERS_MAX: usize = 100;
-/// The same thing that keeps going wrong is told to the operator as often.
-const TELL_EVERY: Duration = Duration::from_secs(60);
 /// Headers that say where a request goes, how long it is, or who sends it.
 const OURS: [&str; 14] = [
     "authorization",
@@ -98,14 +95,14 @@ pub struct Client {
     /// What is attached; read again after the service refused it.
     login: tokio::sync::Mutex<Option<Option<(HeaderName, HeaderValue)>>>,
     slots: Semaphore,
-    told: Mutex<Option<Instant>>,
+    teller: Teller,
 }
 
 impl Client {
     /// A client that has connected to nothing yet.
     pub fn new(settings: Arc<HttpEndpoint>) -> Self {
-        let slots = Semaphore::new(settings.requests_max as usize);
-        Client { settings, http: OnceCell::new(), login: tokio::sync::Mutex::default(), slots, told: Mutex::default() }
+        let (slots, teller) = (Semaphore::new(settings.requests_max as usize), Teller::of(&settings.name));
+        Client { settings, http: OnceCell::new(), login: tokio::sync::Mutex::default(), slots, teller }
     }
 
     /// Whose client it is.
@@ -218,7 +215,7 @@ impl Client {
 
     /// What only the operator can mend, and only the operator is told in full.
     fn not_usable(&self, why: &str) -> Failure {
-        self.tell(why);
+        self.teller.tell(&why);
         Failure::Unavailable("the endpoint is not set up; the appliance's log says why".into())
     }
 
@@ -227,7 +224,7 @@ impl Client {
         let mut last = String::new();
         while let Some(inner) = cause {
             if inner.is::<NotPublic>() {
-                self.tell("its name resolves to no public address; `private_addresses: true` would allow it");
+                self.teller.tell(&"its name resolves to no public address; `private_addresses: true` would allow it");
                 return Failure::Refused(NotPublic.to_string());
             }
             last = inner.to_string();
@@ -237,14 +234,6 @@ impl Client {
             return Failure::Timeout;
         }
         Failure::Unavailable(last)
-    }
-
-    fn tell(&self, why: &str) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_none_or(|at| at.elapsed() > TELL_EVERY) {
-            *told = Some(Instant::now());
-            tracing::warn!(endpoint = %self.settings.name, "{why}");
-        }
     }
 }
 
@@ -334,6 +323,7 @@ impl Resolve for PublicOnly {
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
+    use std::sync::Mutex;
 
     use super::*;
 

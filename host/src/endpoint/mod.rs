@@ -8,6 +8,7 @@ pub mod database;
 pub mod http;
 pub mod kudu;
 pub mod slack;
+mod teller;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 pub use statement::{Outcome, Statement};
 
 use crate::config::{Database, Dialect};
+use crate::endpoint::teller::Teller;
 
 /// How often a transaction that was in conflict with others is tried again.
 const CONFLICTS_MAX: u32 = 5;
@@ -24,8 +25,6 @@ const CONFLICT_PAUSE: Duration = Duration::from_millis(20);
 /// The pause before the next try to connect; doubled each time, up to the longest.
 const CONNECT_PAUSE: Duration = Duration::from_millis(100);
 const CONNECT_PAUSE_MAX: Duration = Duration::from_secs(2);
-/// The same thing that keeps going wrong is told to the operator as often.
-const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// Why a transaction did not come about; see `wit/database.wit`. The texts are for plugins: they hold no address and no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -89,14 +88,15 @@ pub struct Client {
     settings: Arc<Database>,
     slots: Semaphore,
     idle: Mutex<Vec<Connection>>,
-    told: Mutex<Option<Instant>>,
+    teller: Teller,
 }
 
 impl Client {
     /// A client that has connected to nothing yet.
     pub fn new(settings: Arc<Database>) -> Self {
         let slots = Semaphore::new(settings.connections_max as usize);
-        Client { settings, slots, idle: Mutex::default(), told: Mutex::default() }
+        let teller = Teller::of(&settings.name);
+        Client { settings, slots, idle: Mutex::default(), teller }
     }
 
     /// Whose client it is.
@@ -175,7 +175,7 @@ impl Client {
         let until = deadline.min(Instant::now() + self.settings.timeout);
         let connected = timeout_at(until, self.connected()).await;
         connected.unwrap_or_else(|_| Err(NotConnected("it takes too long".into()))).map_err(|error| {
-            self.tell(&error);
+            self.teller.tell(&error);
             Failure::Unavailable("it cannot be connected to; the appliance's log says why".into())
         })
     }
@@ -192,14 +192,6 @@ impl Client {
             Dialect::Mysql => Connection::Mysql(Box::new(mysql::connect(&self.settings, password).await?)),
             Dialect::Postgres => Connection::Postgres(Box::new(postgres::connect(&self.settings, password).await?)),
         })
-    }
-
-    fn tell(&self, error: &NotConnected) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_none_or(|at| at.elapsed() > TELL_EVERY) {
-            *told = Some(Instant::now());
-            tracing::warn!(endpoint = %self.settings.name, "{error}");
-        }
     }
 }
 

@@ -17,12 +17,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::config::Kudu;
 use crate::endpoint::cells::Cells;
+use crate::endpoint::teller::Teller;
 
 /// The pause before the next try; doubled each time, up to the longest.
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// The same thing that keeps going wrong is told to the operator as often.
-const TELL_EVERY: Duration = Duration::from_secs(60);
 /// Tables that are kept open.
 const TABLES_MAX: usize = 256;
 
@@ -81,7 +80,7 @@ pub struct Client {
     settings: Arc<Kudu>,
     connected: tokio::sync::Mutex<Option<kudu_client::Client>>,
     tables: Mutex<HashMap<String, Table>>,
-    told: Mutex<Option<Instant>>,
+    teller: Teller,
 }
 
 impl Rows {
@@ -99,7 +98,8 @@ impl Client {
     /// A client that has connected to nothing yet.
     pub fn new(settings: Arc<Kudu>) -> Self {
         let (connected, tables) = (tokio::sync::Mutex::default(), Mutex::default());
-        Client { settings, connected, tables, told: Mutex::default() }
+        let teller = Teller::of(&settings.name);
+        Client { settings, connected, tables, teller }
     }
 
     /// Whose client it is.
@@ -192,7 +192,7 @@ impl Client {
             }
             if let Some(why) = why {
                 self.forget(table);
-                self.tell(&why);
+                self.teller.tell(&why);
                 if is_refused(&why) {
                     return Err(Failure::Refused(format!("it does not take the rows together: {:?}", why.code)));
                 }
@@ -256,14 +256,6 @@ impl Client {
     async fn disconnect(&self) {
         *self.connected.lock().await = None;
     }
-
-    fn tell(&self, error: &impl std::fmt::Display) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_none_or(|at| at.elapsed() > TELL_EVERY) {
-            *told = Some(Instant::now());
-            tracing::warn!(endpoint = %self.settings.name, "{error}");
-        }
-    }
 }
 
 /// Whether the rows of a request are refused together, for what is in them. All else is the cluster's own trouble or the way there: a
@@ -296,7 +288,7 @@ impl<'a> Tries<'a> {
         if !matches!(failure, Failure::Unavailable(_)) {
             return Err(failure);
         }
-        self.client.tell(&trouble);
+        self.client.teller.tell(&trouble);
         if trouble.is_of_login() {
             self.client.disconnect().await;
         }

@@ -20,6 +20,7 @@ pub use memory::Memory;
 pub use message::Rejection;
 
 use super::http;
+use super::teller::Teller;
 use crate::config::{HttpAuth, HttpEndpoint, HttpMethod, Slack, SlackLogin};
 use message::Answer;
 
@@ -34,8 +35,6 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// The pause before Slack is asked again; doubled each time, up to the longest.
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// The same thing that keeps going wrong is told to the operator as often.
-const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// A message; see `wit/slack.wit`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -78,14 +77,15 @@ pub struct Client {
     /// Made anew, with the secret as it is then, after a login was refused.
     http: tokio::sync::Mutex<Option<Arc<http::Client>>>,
     lanes: Mutex<HashMap<String, Lane>>,
-    told: Mutex<Option<Instant>>,
+    teller: Teller,
 }
 
 impl Client {
     /// A client that has connected to nothing yet.
     pub fn new(settings: Arc<Slack>, memory: Arc<Memory>) -> Self {
-        let (http, lanes, told) = Default::default();
-        Client { settings, memory, http, lanes, told }
+        let (http, lanes) = Default::default();
+        let teller = Teller::of(&settings.name);
+        Client { settings, memory, http, lanes, teller }
     }
 
     /// Whose client it is.
@@ -190,7 +190,7 @@ impl Client {
                     return Ok(());
                 }
                 Answer::Later(after) => {
-                    self.tell(&format!("Slack asks to wait {after:?} for the channel {channel:?}"));
+                    self.teller.tell(&format!("Slack asks to wait {after:?} for the channel {channel:?}"));
                     *free_at = Instant::now() + after.max(self.settings.pace);
                 }
                 Answer::Login(_) if !login_tried => {
@@ -202,7 +202,7 @@ impl Client {
                     return Err(Failure::Rejected(why));
                 }
                 Answer::Passing(why) => {
-                    self.tell(&format!("Slack is not available: {why}"));
+                    self.teller.tell(&format!("Slack is not available: {why}"));
                     if left <= pause {
                         return Err(Failure::Unavailable(why));
                     }
@@ -243,7 +243,7 @@ impl Client {
     /// Notes what was posted. Where that fails the message may be repeated after a restart, and nothing is lost.
     async fn note(&self, message: &Message, thread: Option<(&str, &str, &str)>) {
         if let Err(why) = self.memory.note(&message.ids, thread).await {
-            self.tell(&format!("what was posted could not be noted, and may be posted again: {why}"));
+            self.teller.tell(&format!("what was posted could not be noted, and may be posted again: {why}"));
         }
     }
 
@@ -265,7 +265,7 @@ impl Client {
         let settings = self.settings.clone();
         let endpoint = tokio::task::spawn_blocking(move || endpoint(&settings)).await;
         let endpoint = endpoint.map_err(|error| error.to_string()).and_then(|endpoint| endpoint).map_err(|why| {
-            self.tell(&why);
+            self.teller.tell(&why);
             "the endpoint is not set up; the appliance's log says why"
         })?;
         Ok(http.insert(Arc::new(http::Client::new(Arc::new(endpoint)))).clone())
@@ -273,16 +273,8 @@ impl Client {
 
     /// What only the operator can mend, and only the operator is told in full.
     fn not_usable(&self, why: &str) -> Failure {
-        self.tell(why);
+        self.teller.tell(&why);
         Failure::Unavailable("what was posted before cannot be looked up; the appliance's log says why".into())
-    }
-
-    fn tell(&self, why: &str) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_none_or(|at| at.elapsed() > TELL_EVERY) {
-            *told = Some(Instant::now());
-            tracing::warn!(endpoint = %self.settings.name, "{why}");
-        }
     }
 }
 
