@@ -94,11 +94,12 @@ impl Used {
         let databases = step.grants.database.iter().map(|endpoint| format!("database: {}", endpoint.name));
         let clusters = step.grants.kudu.iter().map(|endpoint| format!("kudu: {}", endpoint.name));
         let slack = step.grants.slack.iter().map(|endpoint| format!("slack: {}", endpoint.name));
+        let lookups = step.grants.lookup.iter().map(|endpoint| format!("lookup: {}", endpoint.name()));
         Used {
             plugin: step.plugin.to_string(),
             hash,
             imports: imports.iter().cloned().collect(),
-            grants: http.chain(databases).chain(clusters).chain(slack).collect(),
+            grants: http.chain(databases).chain(clusters).chain(slack).chain(lookups).collect(),
             limits: limits.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         }
     }

@@ -98,6 +98,14 @@ pub enum Error {
     /// A step could not be started.
     #[error("step {0}")]
     Plugin(#[from] StartError),
+    /// A step cannot go on for now.
+    #[error("{step}: {why}")]
+    Step {
+        /// The step.
+        step: Arc<str>,
+        /// In its words.
+        why: String,
+    },
     /// A commit did not happen.
     #[error(transparent)]
     Commit(#[from] CommitError),
@@ -113,6 +121,7 @@ impl From<step::Error> for Error {
     fn from(error: step::Error) -> Self {
         match error {
             step::Error::Superseded => Error::Superseded,
+            step::Error::Again { step, why } => Error::Step { step, why },
             step::Error::Start(error) => Error::Plugin(error),
             step::Error::Store(error) => Error::Store(error),
         }
@@ -126,6 +135,7 @@ impl Error {
             Error::Source { error, .. } | Error::Sink { error, .. } => error.disposition,
             Error::Plugin(StartError::Failed(_))
             | Error::Superseded
+            | Error::Step { .. }
             | Error::Commit(CommitError::Sink { .. } | CommitError::Lane) => Disposition::Retry,
             Error::Plugin(_) | Error::Commit(CommitError::Refused(_) | CommitError::Fatal(_)) | Error::Store(_) => {
                 Disposition::Stop

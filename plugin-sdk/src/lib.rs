@@ -34,6 +34,7 @@ pub mod http;
 pub mod json;
 pub mod kudu;
 pub mod log;
+pub mod lookup;
 mod output;
 mod record;
 mod reject;

@@ -39,6 +39,7 @@ use crate::{
 
 pub use crate::database::fake::serve_database;
 pub use crate::kudu::fake::{KuduAnswer, KuduCall, serve_kudu};
+pub use crate::lookup::fake::{LookupCall, serve_lookup};
 pub use crate::slack::fake::serve_slack;
 
 /// How many log messages are kept; the oldest go first.

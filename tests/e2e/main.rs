@@ -17,6 +17,7 @@ mod health;
 mod image;
 mod kafka;
 mod kudu;
+mod lookup;
 mod migrate;
 mod mounted;
 mod operate;

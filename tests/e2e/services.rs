@@ -28,6 +28,11 @@ impl Facts {
         self.0[server][name].as_str().unwrap_or_else(|| panic!("no {server} {name} in {}", self.0))
     }
 
+    /// A text of a group, such as `ldap` `passwords` `ada`.
+    pub fn nested(&self, server: &str, group: &str, name: &str) -> &str {
+        self.0[server][group][name].as_str().unwrap_or_else(|| panic!("no {server} {group} {name} in {}", self.0))
+    }
+
     /// RabbitMQ's URL with the password in it, for clients that want it there, at an address.
     pub fn rabbitmq_url(&self, address: &str) -> String {
         format!("amqp://{}:{}@{address}/%2f", self.text("rabbitmq", "user"), self.text("rabbitmq", "password"))

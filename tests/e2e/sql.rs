@@ -18,13 +18,13 @@ const SERVER_KILLS: u32 = 5;
 const LINES_A_LIFE: u32 = 5_000;
 
 /// A database of the tests, as its own client sees it.
-struct Database<'a> {
+pub struct Database<'a> {
     server: &'static str,
     facts: &'a Facts,
 }
 
 impl Database<'_> {
-    fn of<'a>(server: &'static str, facts: &'a Facts) -> Database<'a> {
+    pub fn of<'a>(server: &'static str, facts: &'a Facts) -> Database<'a> {
         Database { server, facts }
     }
 
@@ -33,7 +33,7 @@ impl Database<'_> {
     }
 
     /// The lines that the client prints, its columns divided by `|`.
-    fn ask(&self, statement: &str) -> Vec<String> {
+    pub fn ask(&self, statement: &str) -> Vec<String> {
         let (host, port) = self.fact("address").split_once(':').unwrap();
         let mut client = Command::new(self.fact("client"));
         match self.server {
@@ -49,7 +49,7 @@ impl Database<'_> {
         run(&mut client).lines().map(|line| line.replace('\t', "|")).collect()
     }
 
-    fn count(&self, table: &str) -> u64 {
+    pub fn count(&self, table: &str) -> u64 {
         self.ask(&format!("SELECT COUNT(*) FROM {table}")).first().map_or(0, |count| count.parse().unwrap())
     }
 

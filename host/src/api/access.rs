@@ -1,4 +1,4 @@
-//! Who asks over the network, and what they may do: tokens, roles, and requests that a browser was tricked into sending.
+//! Who asks over the network, and what they may do: tokens, logins, roles, and requests that a browser was tricked into sending.
 //!
 //! A token is 256 random bits, so its plain BLAKE3 hash tells nobody anything: there is no list of likely tokens to try. Hashes are
 //! compared in constant time. Whoever reaches the control socket is past all this: its file permissions have let them in.
@@ -17,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::Failure;
+use super::login::{Login, Shown};
 use crate::config::Http;
 use crate::config::http::{Proof, Role, Token};
 
@@ -40,17 +41,15 @@ pub(super) const OPERATOR: Needs = Needs::Role(Role::Operator);
 /// Who asks.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
-    /// The token's name, for the log.
+    /// The name of the token or of the user, for the log.
     name: Arc<str>,
-    /// `None`: nobody that is known.
-    role: Option<Role>,
-    /// Whether a token was shown.
-    has_token: bool,
+    role: Result<Role, Failure>,
 }
 
 /// The rules of one listener.
 pub(super) struct Access {
     tokens: Vec<Known>,
+    login: Option<Login>,
     /// The names that it may be called by, beside loopback addresses; `None`: any.
     hosts: Option<Vec<String>>,
     body_bytes_max: usize,
@@ -64,14 +63,18 @@ struct Known {
 }
 
 impl Caller {
-    /// Whoever reaches the control socket, or a loopback address without tokens.
+    /// Whoever reaches the control socket, or a loopback address without tokens and logins.
     pub(super) fn local() -> Self {
-        Caller { name: "local".into(), role: Some(Role::Admin), has_token: false }
+        Caller { name: "local".into(), role: Ok(Role::Admin) }
+    }
+
+    fn nobody(code: &str, message: &str) -> Self {
+        Caller { name: "nobody".into(), role: Err(Failure::new(StatusCode::UNAUTHORIZED, code, message)) }
     }
 
     /// Whether it may do what needs a role.
     pub(super) fn may(&self, role: Role) -> bool {
-        self.role.is_some_and(|own| own >= role)
+        self.role.as_ref().is_ok_and(|own| *own >= role)
     }
 
     /// Its name, for the log.
@@ -87,28 +90,45 @@ impl Access {
         let hosts = settings.listen.ip().is_loopback().then(|| settings.hosts.clone());
         Ok(Access {
             tokens: settings.tokens.iter().map(Known::of).collect::<Result<_, _>>()?,
+            login: settings.login.as_ref().map(Login::of),
             hosts,
             body_bytes_max: settings.body_bytes_max,
             body_time_max: settings.request_time_max,
         })
     }
 
-    fn caller(&self, headers: &HeaderMap) -> Caller {
-        if self.tokens.is_empty() {
+    async fn caller(&self, headers: &HeaderMap) -> Caller {
+        if self.tokens.is_empty() && self.login.is_none() {
             return Caller::local();
         }
         let shown = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
-        let token = shown.and_then(|value| match value.split_at_checked(7)? {
-            (scheme, token) if scheme.eq_ignore_ascii_case(b"bearer ") => Some(blake3::hash(token.trim_ascii())),
-            _ => None,
-        });
+        let behind = |scheme: &[u8]| {
+            let (given, rest) = shown?.split_at_checked(scheme.len())?;
+            given.eq_ignore_ascii_case(scheme).then_some(rest)
+        };
+        if let (Some(login), Some(basic)) = (&self.login, behind(b"basic ")) {
+            return match Shown::read(basic) {
+                Some(shown) => Caller { role: login.role(&shown).await, name: shown.user.into() },
+                None => {
+                    Caller::nobody("bad-login", "expected `Authorization: Basic`, and a user and a password in base64")
+                }
+            };
+        }
+        let token = behind(b"bearer ").map(|token| blake3::hash(token.trim_ascii()));
         // All are compared, each in constant time.
         let known = self.tokens.iter().fold(None, |found, known| match token {
             Some(token) if known.hash == token => Some(known),
             _ => found,
         });
-        let name = known.map_or_else(|| "nobody".into(), |known| known.name.clone());
-        Caller { name, role: known.map(|known| known.role), has_token: shown.is_some() }
+        match (known, shown) {
+            (Some(known), _) => Caller { name: known.name.clone(), role: Ok(known.role) },
+            (None, Some(_)) => Caller::nobody("bad-token", "no token of the pipeline file is this one"),
+            (None, None) if self.login.is_some() => Caller::nobody(
+                "bad-login",
+                "expected the header `Authorization`, with `Bearer TOKEN` or with `Basic` and a login",
+            ),
+            (None, None) => Caller::nobody("no-token", "expected the header `Authorization: Bearer TOKEN`"),
+        }
     }
 
     /// Refuses what a page of another origin has a browser send.
@@ -153,7 +173,7 @@ impl Access {
 
     async fn admit(&self, request: Request) -> Result<Request, Failure> {
         self.check_origin(&request)?;
-        let caller = self.caller(request.headers());
+        let caller = self.caller(request.headers()).await;
         let (mut head, body) = request.into_parts();
         let body = self.body(body).await?;
         head.extensions.insert(caller);
@@ -204,17 +224,11 @@ pub(super) async fn permit(
     if caller.may(role) {
         return next.run(request).await;
     }
-    let (status, code, message) = match (caller.role, caller.has_token) {
-        (Some(own), _) => {
-            let message = format!("the token {} has the role {}, expected {}", caller.name, own.word(), role.word());
-            (StatusCode::FORBIDDEN, "forbidden", message)
-        }
-        (None, true) => (StatusCode::UNAUTHORIZED, "bad-token", "no token of the pipeline file is this one".into()),
-        (None, false) => {
-            (StatusCode::UNAUTHORIZED, "no-token", "expected the header `Authorization: Bearer TOKEN`".into())
-        }
-    };
-    Failure::new(status, code, message).into_response()
+    let failure = caller.role.map(|own| {
+        let message = format!("{} has the role {}, expected {}", caller.name, own.word(), role.word());
+        Failure::new(StatusCode::FORBIDDEN, "forbidden", message)
+    });
+    failure.unwrap_or_else(|failure| failure).into_response()
 }
 
 fn is_known(hosts: &[String], name: &str) -> bool {

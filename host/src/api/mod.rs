@@ -10,6 +10,7 @@ pub mod dlq;
 mod handlers;
 pub mod http;
 mod lag;
+mod login;
 pub mod openapi;
 mod process;
 mod prometheus;
@@ -132,7 +133,8 @@ pub struct Failure {
     #[serde(skip)]
     status: u16,
     /// A word for programs: `no-route`, `no-method`, `usage`, `unknown-stream`, `unknown-partition`, `unknown-state`, `busy`, `store`,
-    /// `no-rollback`, `fixed`, `dead-letters`, `no-plugin`; over TCP also `no-token`, `bad-token`, `forbidden`, `wrong-host`, `wrong-origin`, `too-large`, `too-slow`.
+    /// `no-rollback`, `fixed`, `dead-letters`, `no-plugin`; over TCP also `no-token`, `bad-token`, `bad-login`, `too-many-logins`, `no-directory`, `forbidden`,
+    /// `wrong-host`, `wrong-origin`, `too-large`, `too-slow`.
     pub code: String,
     /// For people.
     pub message: String,
@@ -180,6 +182,7 @@ impl IntoResponse for Failure {
         let challenge = match self.code.as_str() {
             "no-token" => Some("Bearer realm=\"weir\""),
             "bad-token" => Some("Bearer realm=\"weir\", error=\"invalid_token\""),
+            "bad-login" => Some("Basic realm=\"weir\", charset=\"UTF-8\""),
             "forbidden" => Some("Bearer realm=\"weir\", error=\"insufficient_scope\""),
             _ => None,
         };

@@ -10,7 +10,8 @@ use super::access::Needs;
 use super::routes::{self, Answer, Route};
 
 /// What every answer may be instead, where a token is needed.
-const UNAUTHORIZED: &[StatusCode] = &[StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
+const UNAUTHORIZED: &[StatusCode] =
+    &[StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
 
 /// The whole description.
 pub fn document() -> Value {
@@ -38,7 +39,7 @@ pub fn document() -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas.take_definitions(true),
-            "securitySchemes": { "token": { "type": "http", "scheme": "bearer", "description": "A token of `http.tokens`. Where the pipeline file has none, none is needed." } },
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer", "description": "A token of `http.tokens`. Where the pipeline file has neither tokens nor a login, none is needed." }, "login": { "type": "http", "scheme": "basic", "description": "A user of the directory of `http.login`." } },
         },
     })
 }
@@ -62,7 +63,7 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
         "security": [],
     });
     if let (Needs::Role(role), Some(operation)) = (route.needs, operation.as_object_mut()) {
-        operation.insert("security".into(), json!([{ "token": [] }]));
+        operation.insert("security".into(), json!([{ "token": [] }, { "login": [] }]));
         operation.insert("x-weir-role".into(), role.word().into());
     }
     operation

@@ -48,7 +48,7 @@ pub fn config(root: &Node, base: &Path) -> Result<Config> {
     let probation = view.group("probation", &shape::PROBATION);
     let api = view.group("http", &shape::http::HTTP);
     Ok(Config {
-        http: view.has("http").then(|| http::http(api, &secrets)).transpose()?,
+        http: view.has("http").then(|| http::http(api, &secrets, &endpoints)).transpose()?,
         data: view.path("data")?,
         plugins: view.texts("plugins").into_iter().map(|path| resolve(base, path)).collect(),
         secrets,

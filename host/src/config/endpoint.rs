@@ -2,6 +2,8 @@
 
 mod database;
 mod kudu;
+mod ldap;
+mod lookup;
 mod slack;
 
 use std::collections::BTreeMap;
@@ -21,6 +23,8 @@ use crate::endpoint::address;
 
 pub use database::{Database, Dialect, mysql_url, postgres_url};
 pub use kudu::{Kudu, master};
+pub use ldap::{Filter, Ldap, LdapServer, Scope, Search, ldap_url};
+pub use lookup::{Cache, Lookup};
 pub use slack::{Slack, SlackLogin};
 
 /// A web service that a plugin may be granted.
@@ -113,6 +117,7 @@ pub(super) enum Endpoint {
     Database(Arc<Database>),
     Kudu(Arc<Kudu>),
     Slack(Arc<Slack>),
+    Ldap(Arc<Ldap>),
 }
 
 /// Endpoints by name.
@@ -127,6 +132,7 @@ pub(super) fn endpoint(view: View<'_>, name: &Arc<str>, node: &Node, secrets: &S
         }
         ("kudu", _) => kudu::endpoint(view, name, node, secrets).map(Arc::new).map(Endpoint::Kudu),
         ("slack", _) => slack::endpoint(view, name, node, secrets).map(Arc::new).map(Endpoint::Slack),
+        ("ldap", _) => ldap::endpoint(view, name, node, secrets).map(Arc::new).map(Endpoint::Ldap),
         _ => http(view, name, node, secrets).map(Arc::new).map(Endpoint::Http),
     }
 }
@@ -166,13 +172,17 @@ fn auth(view: View<'_>, secrets: &Secrets) -> Result<HttpAuth> {
 /// What a step is granted.
 pub(super) fn grants(step: &Node, endpoints: &Endpoints) -> Grants {
     let mut grants = Grants::default();
-    for (_, name, _) in granted_to(step) {
-        match endpoints.get(name) {
-            Some(Endpoint::Http(endpoint)) => grants.http.push(endpoint.clone()),
-            Some(Endpoint::Database(endpoint)) => grants.database.push(endpoint.clone()),
-            Some(Endpoint::Kudu(endpoint)) => grants.kudu.push(endpoint.clone()),
-            Some(Endpoint::Slack(endpoint)) => grants.slack.push(endpoint.clone()),
-            None => {} // Told by `problems`.
+    for (capability, name, _) in granted_to(step) {
+        match (endpoints.get(name), capability) {
+            (Some(Endpoint::Http(endpoint)), _) => grants.http.push(endpoint.clone()),
+            (Some(Endpoint::Database(endpoint)), Capability::Lookup) => {
+                grants.lookup.push(Lookup::Database(endpoint.clone()));
+            }
+            (Some(Endpoint::Database(endpoint)), _) => grants.database.push(endpoint.clone()),
+            (Some(Endpoint::Kudu(endpoint)), _) => grants.kudu.push(endpoint.clone()),
+            (Some(Endpoint::Slack(endpoint)), _) => grants.slack.push(endpoint.clone()),
+            (Some(Endpoint::Ldap(endpoint)), _) => grants.lookup.push(Lookup::Ldap(endpoint.clone())),
+            (None, _) => {} // Told by `problems`.
         }
     }
     grants
@@ -217,7 +227,8 @@ pub fn problems(root: &Node) -> Vec<Problem> {
             problems.push(problem.at(place, "unknown").help(help));
             continue;
         };
-        if let Some(other) = Capability::of(&entry.value).filter(|other| *other != kind) {
+        let can = Capability::of(&entry.value);
+        if let Some(other) = can.first().filter(|_| !can.contains(&kind)) {
             let (word, other) = (kind.word(), other.word());
             let message = format!("the endpoint `{name}` is no service for `{word}`");
             let problem = Problem::error("wrong-endpoint", message).at(place, "of another type");
@@ -235,10 +246,12 @@ enum Capability {
     Database,
     Kudu,
     Slack,
+    Lookup,
 }
 
 impl Capability {
-    const ALL: [Capability; 4] = [Capability::Http, Capability::Database, Capability::Kudu, Capability::Slack];
+    const ALL: [Capability; 5] =
+        [Capability::Http, Capability::Database, Capability::Kudu, Capability::Slack, Capability::Lookup];
 
     fn word(self) -> &'static str {
         match self {
@@ -246,6 +259,7 @@ impl Capability {
             Capability::Database => "database",
             Capability::Kudu => "kudu",
             Capability::Slack => "slack",
+            Capability::Lookup => "lookup",
         }
     }
 
@@ -255,17 +269,21 @@ impl Capability {
             Capability::Database => "{type: postgres, url: \"postgres://USER@HOST:PORT/DATABASE\"}",
             Capability::Kudu => "{type: kudu, masters: [\"HOST:7051\"]}",
             Capability::Slack => "{type: slack, token: {secret: NAME}}",
+            Capability::Lookup => {
+                "{type: ldap, url: \"ldaps://HOST\", base: \"dc=example,dc=org\", filter: \"(uid={0})\", attributes: [cn]}"
+            }
         }
     }
 
-    /// That of an endpoint, whose type is one that there is.
-    fn of(endpoint: &Node) -> Option<Capability> {
-        let word = endpoint.get("type").and_then(Node::text)?;
-        match word {
-            "http" => Some(Capability::Http),
-            "kudu" => Some(Capability::Kudu),
-            "slack" => Some(Capability::Slack),
-            word => Dialect::of(word).map(|_| Capability::Database),
+    /// Those of an endpoint; none, where its type is none that there is.
+    fn of(endpoint: &Node) -> &'static [Capability] {
+        match endpoint.get("type").and_then(Node::text) {
+            Some("http") => &[Capability::Http],
+            Some("kudu") => &[Capability::Kudu],
+            Some("slack") => &[Capability::Slack],
+            Some("ldap") => &[Capability::Lookup],
+            Some(word) if Dialect::of(word).is_some() => &[Capability::Database, Capability::Lookup],
+            _ => &[],
         }
     }
 }
@@ -274,9 +292,11 @@ impl Capability {
 pub fn unused(root: &Node) -> Vec<Problem> {
     let granted = granted(root);
     let endpoints = root.get("endpoints").map(Node::entries).unwrap_or_default();
-    let unused = endpoints.iter().filter(|entry| granted.iter().all(|(_, name, _)| *name != entry.key));
+    let login = root.get("http").and_then(|http| http.get("login")?.get("ldap")?.text());
+    let is_used = |name: &str| login == Some(name) || granted.iter().any(|(_, granted, _)| *granted == name);
+    let unused = endpoints.iter().filter(|entry| !is_used(&entry.key));
     let warning = |entry: &Entry| {
-        let word = Capability::of(&entry.value).unwrap_or(Capability::Http).word();
+        let word = Capability::of(&entry.value).first().unwrap_or(&Capability::Http).word();
         Problem::warning("unused-endpoint", format!("no step is granted the endpoint `{}`", entry.key))
             .at(&entry.place, "not used")
             .help(format!("add `grants: {{{word}: {}}}` to the step that is to use it", entry.key))
@@ -287,10 +307,14 @@ pub fn unused(root: &Node) -> Vec<Problem> {
 fn of_endpoint(entry: &Entry) -> Vec<Problem> {
     let node = &entry.value;
     let mut problems: Vec<Problem> = half_identity(node.entry("tls")).into_iter().collect();
-    match Capability::of(node) {
+    match Capability::of(node).first() {
         Some(Capability::Database | Capability::Kudu) => return problems,
         Some(Capability::Slack) => {
             problems.extend(slack::problems(entry));
+            return problems;
+        }
+        Some(Capability::Lookup) => {
+            problems.extend(ldap::problems(entry));
             return problems;
         }
         Some(Capability::Http) | None => {}

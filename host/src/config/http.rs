@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Secret;
 use super::build::Secrets;
+use super::endpoint::{Endpoint, Endpoints, Filter, Ldap};
 use super::report::Problem;
 use super::shape::http as shape;
 use super::view::{Result, View};
@@ -22,6 +23,8 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Who may use it. Empty: everybody who reaches it, which is a loopback address then.
     pub tokens: Vec<Token>,
+    /// Whose users may use it, beside those who have tokens.
+    pub login: Option<Login>,
     /// Certificate chain and private key, PEM.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Names that clients may use for it on a loopback address.
@@ -43,6 +46,17 @@ pub struct Token {
     pub role: Role,
     /// What it is known by.
     pub proof: Proof,
+}
+
+/// Users of a directory who may use the HTTP API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The directory: its filter finds a user by name.
+    pub ldap: Arc<Ldap>,
+    /// Groups by their distinguished names, and what who is in them may do: those that may most come first.
+    pub groups: Vec<(String, Role)>,
+    /// How long a password counts as right without asking again. Default 1 min.
+    pub ttl: Duration,
 }
 
 /// What a token may be used for. Each may do what those before it may.
@@ -93,13 +107,14 @@ pub fn host(text: &str) -> std::result::Result<(), String> {
 }
 
 /// The settings of a checked file.
-pub fn http(view: View<'_>, secrets: &Secrets) -> Result<Http> {
+pub(super) fn http(view: View<'_>, secrets: &Secrets, endpoints: &Endpoints) -> Result<Http> {
     let tokens = view.get("tokens").map(Node::elements).unwrap_or_default();
     let tls = view.group("tls", &shape::HTTP_TLS);
     let identity = || -> Result<_> { Ok((tls.path("certificate")?, tls.path("key")?)) };
     Ok(Http {
         listen: view.address_or_none("listen")?.ok_or_else(|| view.unread("listen"))?,
         tokens: tokens.iter().map(|node| token(view, node, secrets)).collect::<Result<_>>()?,
+        login: view.has("login").then(|| login(view.group("login", &shape::LOGIN), endpoints)).transpose()?,
         tls: view.has("tls").then(identity).transpose()?,
         hosts: view.texts("hosts").into_iter().map(str::to_ascii_lowercase).collect(),
         connections_max: view.number("connections_max")?,
@@ -125,10 +140,61 @@ fn token(view: View<'_>, node: &Node, secrets: &Secrets) -> Result<Token> {
     Ok(Token { name: view.text("name")?.into(), role, proof })
 }
 
-/// What is wrong beyond the shape: an open door, or two tokens of one name.
+fn login(view: View<'_>, endpoints: &Endpoints) -> Result<Login> {
+    let ldap = match endpoints.get(view.text("ldap")?.as_str()) {
+        Some(Endpoint::Ldap(ldap)) => ldap.clone(),
+        _ => return Err(view.unread("ldap")),
+    };
+    let of = |key, role| view.texts(key).into_iter().map(move |group| (group.to_owned(), role));
+    let groups = of("admins", Role::Admin).chain(of("operators", Role::Operator)).chain(of("viewers", Role::Viewer));
+    Ok(Login { ldap, groups: groups.collect(), ttl: view.duration("ttl")? })
+}
+
+/// What is wrong beyond the shape: an open door, two tokens of one name, or a login that nobody passes or everybody hears.
 pub fn problems(root: &Node) -> Vec<Problem> {
     let Some(http) = root.get("http") else { return Vec::new() };
-    open_door(http).into_iter().chain(same_names(http)).collect()
+    let login = http.entry("login").map(|login| login_problems(root, http, login)).unwrap_or_default();
+    open_door(http).into_iter().chain(same_names(http)).chain(login).collect()
+}
+
+fn login_problems(root: &Node, http: &Node, login: &Entry) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if let (Some(ldap), Some(name)) = (login.value.entry("ldap"), login.value.get("ldap").and_then(Node::text)) {
+        let endpoint = root.get("endpoints").and_then(|endpoints| endpoints.get(name));
+        let is_ldap = endpoint.and_then(|endpoint| endpoint.get("type")?.text()).is_some_and(|word| word == "ldap");
+        let filter = endpoint.and_then(|endpoint| Filter::read(endpoint.get("filter")?.text()?).ok());
+        if !is_ldap {
+            problems.push(
+                Problem::error("unknown-endpoint", format!("there is no directory `{name}`"))
+                    .at(&ldap.value.place, "unknown")
+                    .help("name an endpoint of the type `ldap`"),
+            );
+        } else if filter.is_some_and(|filter| filter.values() != 1) {
+            problems.push(
+                Problem::error(
+                    "wrong-filter",
+                    format!("the filter of the endpoint `{name}` takes more than a user's name"),
+                )
+                .at(&ldap.value.place, "for logins")
+                .help("make an endpoint for logins, with a filter like `(uid={0})`"),
+            );
+        }
+    }
+    if ["viewers", "operators", "admins"].iter().all(|role| login.value.get(role).is_none()) {
+        problems.push(
+            Problem::error("no-groups", "no group has a role, so nobody could log in")
+                .at(&login.place, "for whom?")
+                .help("add `viewers`, `operators` or `admins`: distinguished names of groups"),
+        );
+    }
+    if beyond_loopback(http).is_some() && http.get("tls").is_none() {
+        problems.push(
+            Problem::error("passwords-in-clear", "passwords would cross the network unencrypted")
+                .at(&login.place, "is told passwords")
+                .help("add `tls: {certificate: PATH, key: PATH}`, or let a proxy on this machine do it and listen on 127.0.0.1"),
+        );
+    }
+    problems
 }
 
 /// What is allowed and probably not meant: tokens that anybody on the way can read.
@@ -150,6 +216,9 @@ fn beyond_loopback(http: &Node) -> Option<&Entry> {
 
 fn open_door(http: &Node) -> Option<Problem> {
     let listen = beyond_loopback(http).filter(|_| http.get("tokens").is_none_or(|list| list.elements().is_empty()))?;
+    if http.get("login").is_some() {
+        return None;
+    }
     let message = "without tokens the HTTP API would be open to everybody who reaches this address";
     let help = "run `weir token new` and put what it prints under `tokens`, or listen on a loopback address: `listen: 127.0.0.1:8080`";
     Some(Problem::error("open-door", message).at(&listen.place, "is reached from other machines").help(help))

@@ -33,7 +33,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use client::ClientTls;
-pub use endpoint::{Database, Dialect, HttpAuth, HttpEndpoint, HttpMethod, Kudu, Slack, SlackLogin};
+pub use endpoint::{
+    Cache, Database, Dialect, Filter, HttpAuth, HttpEndpoint, HttpMethod, Kudu, Ldap, LdapServer, Lookup, Scope,
+    Search, Slack, SlackLogin,
+};
 pub use http::Http;
 pub use kafka::{
     CreateTopic, KafkaCluster, KafkaDelivery, KafkaSink, KafkaSource, KafkaStart, OnLost, SaslLogin, group_of,
@@ -356,6 +359,8 @@ pub struct Grants {
     pub kudu: Vec<Arc<Kudu>>,
     /// Workspaces of Slack that it may post to.
     pub slack: Vec<Arc<Slack>>,
+    /// What it may look things up in.
+    pub lookup: Vec<Lookup>,
 }
 
 /// A source or stream that a step reads as a table.

@@ -7,6 +7,8 @@ pub mod cells;
 pub mod database;
 pub mod http;
 pub mod kudu;
+pub mod ldap;
+pub mod lookup;
 pub mod slack;
 mod teller;
 
@@ -24,6 +26,7 @@ pub struct Clients {
     database: Known<database::Client>,
     kudu: Known<kudu::Client>,
     slack: Known<slack::Client>,
+    lookup: Known<lookup::Client>,
     archive: Arc<OnceLock<Archive>>,
     /// By endpoint, whatever else of it is changed.
     memories: Mutex<HashMap<Arc<str>, Arc<slack::Memory>>>,
@@ -39,6 +42,8 @@ pub struct Granted {
     pub kudu: Arc<[Arc<kudu::Client>]>,
     /// Workspaces of Slack.
     pub slack: Arc<[Arc<slack::Client>]>,
+    /// Directories and databases to look things up in.
+    pub lookup: Arc<[Arc<lookup::Client>]>,
 }
 
 impl Clients {
@@ -59,11 +64,16 @@ impl Clients {
             };
             self.slack.client(|client| client.settings() == settings, || new(settings))
         };
+        let lookup = |settings: &crate::config::Lookup| {
+            let new = || lookup::Client::new(settings.clone(), database);
+            self.lookup.client(|client| client.settings() == settings, new)
+        };
         Granted {
             http: grants.http.iter().map(http).collect(),
             database: grants.database.iter().map(database).collect(),
             kudu: grants.kudu.iter().map(kudu).collect(),
             slack: grants.slack.iter().map(slack).collect(),
+            lookup: grants.lookup.iter().map(lookup).collect(),
         }
     }
 

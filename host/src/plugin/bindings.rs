@@ -26,6 +26,8 @@ pub(super) const DATABASE: &str = "weir:plugin/database@0.1.0";
 pub(super) const KUDU: &str = "weir:plugin/kudu@0.1.0";
 /// Messages to Slack, granted by endpoint.
 pub(super) const SLACK: &str = "weir:plugin/slack@0.1.0";
+/// Lookups in directories and databases. Whoever imports it may ask the endpoints that it was granted, and nothing without.
+pub(super) const LOOKUP: &str = "weir:plugin/lookup@0.1.0";
 /// Types alone; nothing is called there, so there is nothing to grant.
 pub(super) const TYPES: &str = "weir:plugin/types@0.1.0";
 
@@ -515,6 +517,16 @@ pub(super) struct KuduWrongRow {
     pub(super) rows: u32,
     pub(super) row: u32,
     pub(super) message: String,
+}
+
+/// A `failure` of a lookup.
+#[derive(Debug, ComponentType, Lower)]
+#[component(variant)]
+pub(super) enum LookupFailureIn {
+    #[component(name = "refused")]
+    Refused(String),
+    #[component(name = "unavailable")]
+    Unavailable(String),
 }
 
 /// A `failure` of a cluster.

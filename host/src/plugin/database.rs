@@ -12,7 +12,7 @@ use super::bindings::{
 use super::limits::State;
 use super::reach::{Reach, cells, cells_of, link_again};
 use crate::config::Dialect;
-use crate::endpoint::database::{Client, Failure, Outcome, Statement};
+use crate::endpoint::database::{Access, Client, Failure, Outcome, Statement};
 
 /// Statements of one transaction.
 const STATEMENTS_MAX: usize = 1_000;
@@ -60,7 +60,7 @@ async fn transact(
         return Err(Failure::Refused(format!("it has {count} statements, {STATEMENTS_MAX} are allowed")));
     }
     let statements = given.into_iter().map(statement).collect::<std::result::Result<Vec<_>, _>>()?;
-    client.transact(&statements, deadline, RETURNED_BYTES_MAX).await
+    client.transact(&statements, Access::Write, deadline, RETURNED_BYTES_MAX).await
 }
 
 fn statement(of: DatabaseStatementOut) -> std::result::Result<Statement, Failure> {

@@ -23,7 +23,7 @@ use super::compile::Compiler;
 use super::limits::{CALL_STACK_BYTES, PARTS_MAX, STACK_BYTES_MAX, State, TABLE_ELEMENTS_MAX, TICK, Ticks, link_log};
 use super::load::{Compiled, LoadError, Plugin, Problem, check_kind};
 use super::sample::Sampler;
-use super::{database, http, kudu, slack, tables};
+use super::{database, http, kudu, lookup, slack, tables};
 use crate::config::Grants;
 use crate::endpoint::archive::Archive;
 use crate::endpoint::{self, Granted};
@@ -123,6 +123,7 @@ impl Engine {
         database::link(&mut linker).map_err(failed)?;
         kudu::link(&mut linker).map_err(failed)?;
         slack::link(&mut linker).map_err(failed)?;
+        lookup::link(&mut linker).map_err(failed)?;
         let ticks = Ticks::default();
         let ticker = start_ticker(wasmtime.clone(), ticks.clone())?;
         let cache = cache_dir.map(|directory| Cache::new(directory, settings_hash(&wasmtime)));

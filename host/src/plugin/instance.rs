@@ -88,7 +88,8 @@ impl Setup {
         let StepContext { pipeline, step, partition, .. } = &self.context;
         let wasi = || Box::new(Wasi::new(pipeline, step, *partition, self.log.clone()));
         let wasi = self.compiled.uses_wasi.then(wasi);
-        let state = State::new(self.limits.memory_bytes_max, self.log.clone(), wasi);
+        let mut state = State::new(self.limits.memory_bytes_max, self.log.clone(), wasi);
+        state.lookups.tell(&self.clients.lookup);
         let mut store = Store::new(self.engine.wasmtime(), state);
         store.limiter(|state| &mut state.budget);
         store.epoch_deadline_callback(on_tick);
@@ -116,6 +117,7 @@ impl Setup {
         state.databases.grant(&self.clients.database);
         state.clusters.grant(&self.clients.kudu);
         state.workspaces.grant(&self.clients.slack);
+        state.lookups.grant(&self.clients.lookup);
     }
 
     /// The parameters of `init`.
@@ -197,6 +199,7 @@ impl Guest {
         state.databases.begin(self.limits.wait_time_max);
         state.clusters.begin(self.limits.wait_time_max);
         state.workspaces.begin(self.limits.wait_time_max);
+        state.lookups.begin(self.limits.wait_time_max);
         self.store.set_epoch_deadline(1);
     }
 

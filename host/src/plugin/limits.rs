@@ -14,6 +14,7 @@ use super::bindings::{LOG, Level};
 use super::database::Databases;
 use super::http::Web;
 use super::kudu::Clusters;
+use super::lookup::Lookups;
 use super::slack::Workspaces;
 use super::wasi::Wasi;
 use crate::metrics::Counter;
@@ -58,6 +59,7 @@ pub(super) struct State {
     pub(super) databases: Databases,
     pub(super) clusters: Clusters,
     pub(super) workspaces: Workspaces,
+    pub(super) lookups: Lookups,
     /// What WASI is to the guest, where it was built against it.
     pub(super) wasi: Option<Box<Wasi>>,
     log: Log,
@@ -72,6 +74,7 @@ impl State {
             databases: Databases::default(),
             clusters: Clusters::default(),
             workspaces: Workspaces::default(),
+            lookups: Lookups::default(),
             wasi,
             log,
         }

@@ -11,7 +11,7 @@ use super::Factory;
 use super::bindings::{
     AdvanceIn, AdvanceOut, MigrateIn, MigrateOut, StatefulInitOut, StatefulProcessIn, StatefulProcessOut,
 };
-use super::bindings::{DATABASE, DELIVERY, HTTP, KUDU, LOG, SLACK, STATE, STATEFUL_STEP, STEP, TYPES};
+use super::bindings::{DATABASE, DELIVERY, HTTP, KUDU, LOG, LOOKUP, SLACK, STATE, STATEFUL_STEP, STEP, TYPES};
 use super::bindings::{DeliveryInitOut, InitIn, ProcessIn, ProcessOut, StepInitOut, WriteIn, WriteOut};
 use super::engine::Engine;
 use super::instance::{Setup, SinkFactory, StatefulFactory, StepContext, TransformFactory};
@@ -226,7 +226,7 @@ impl Names {
     /// Refuses what no plugin of its world can be granted.
     pub(super) fn grantable(&self, world: World) -> Result<(), Problem> {
         let is_granted = |name: &str| match name {
-            LOG | TYPES | HTTP | DATABASE | KUDU | SLACK => true,
+            LOG | TYPES | HTTP | DATABASE | KUDU | SLACK | LOOKUP => true,
             STATE => world == World::StatefulTransform,
             _ => wasi::interface(name).is_some(),
         };
@@ -377,11 +377,6 @@ impl Plugin {
     /// Has clients of services keep there what they want to know at the next start.
     pub fn keep_in(&self, archive: Archive) {
         self.engine.keep_in(archive);
-    }
-
-    /// Whether it asks services outside.
-    pub fn uses_services(&self) -> bool {
-        self.imports().iter().any(|name| [HTTP, DATABASE, KUDU, SLACK].contains(&name.as_str()))
     }
 
     /// The name under which it was loaded.

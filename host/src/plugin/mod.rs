@@ -11,6 +11,7 @@ pub mod engine;
 pub mod inspect;
 pub mod instance;
 pub mod load;
+mod lookup;
 pub mod precompile;
 pub mod sample;
 pub mod step;

@@ -63,35 +63,48 @@ impl Endpoint for crate::endpoint::slack::Client {
     }
 }
 
+impl Endpoint for crate::endpoint::lookup::Client {
+    fn name(&self) -> &str {
+        self.settings().name()
+    }
+}
+
 impl Endpoint for crate::endpoint::database::Client {
     fn name(&self) -> &str {
         &self.settings().name
     }
 }
 
-/// The clients of the endpoints that were granted: none while a plugin is configured.
+/// The clients of the endpoints that were granted. None can be asked while a plugin is configured.
 pub(super) struct Reach<T> {
     clients: Arc<[Arc<T>]>,
+    is_open: bool,
     /// Of the call under way.
     pub(super) wait_left: Duration,
 }
 
 impl<T> Default for Reach<T> {
     fn default() -> Self {
-        Reach { clients: Arc::default(), wait_left: Duration::ZERO }
+        Reach { clients: Arc::default(), is_open: false, wait_left: Duration::ZERO }
     }
 }
 
 impl<T> Clone for Reach<T> {
     fn clone(&self) -> Self {
-        Reach { clients: self.clients.clone(), wait_left: self.wait_left }
+        Reach { clients: self.clients.clone(), is_open: self.is_open, wait_left: self.wait_left }
     }
 }
 
 impl<T: Endpoint> Reach<T> {
+    /// Tells a plugin that is configured what it will be able to reach.
+    pub(super) fn tell(&mut self, clients: &Arc<[Arc<T>]>) {
+        self.clients = clients.clone();
+    }
+
     /// Lets these be reached from now on.
     pub(super) fn grant(&mut self, clients: &Arc<[Arc<T>]>) {
-        self.clients = clients.clone();
+        self.tell(clients);
+        self.is_open = true;
     }
 
     /// Begins a call that may wait so long.
@@ -101,12 +114,20 @@ impl<T: Endpoint> Reach<T> {
 
     /// The client of an endpoint; that of the only one, where none is named. The error says why there is none.
     pub(super) fn client(&self, name: &str) -> std::result::Result<Arc<T>, String> {
+        if !self.is_open {
+            return Err("no endpoint can be asked while a plugin is configured".into());
+        }
+        self.told(name)
+    }
+
+    /// The same, and while it is configured too.
+    pub(super) fn told(&self, name: &str) -> std::result::Result<Arc<T>, String> {
         let granted = || {
             let names = self.clients.iter().map(|client| format!("`{}`", client.name()));
             names.collect::<Vec<_>>().join(", ")
         };
         match (name, &*self.clients) {
-            (_, []) => Err("no endpoint can be asked while a plugin is configured".into()),
+            (_, []) => Err("the step was granted no endpoint".into()),
             ("", [only]) => Ok(only.clone()),
             ("", _) => Err(format!("it names no endpoint; granted are {}", granted())),
             (name, clients) => {

@@ -38,6 +38,14 @@ pub enum Error {
     /// Its state could not be read.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// It cannot go on for now, and asks to begin again from the last commit.
+    #[error("{step}: {why}")]
+    Again {
+        /// The step.
+        step: Arc<str>,
+        /// In its words.
+        why: String,
+    },
     /// It failed on probation: another version is to run, from the last commit.
     #[error("another version of the steps is to run")]
     Superseded,
@@ -277,6 +285,10 @@ impl Step {
         if self.is_superseded(&failure) { Error::Superseded } else { StartError::Failed(failure).into() }
     }
 
+    fn again(&self, why: String) -> Error {
+        Error::Again { step: self.name.clone(), why }
+    }
+
     /// Whether there is room for more to come of a batch of which so many bytes have come.
     fn check_bytes(&self, answered: usize) -> Result<(), Error> {
         if answered + self.tables.bytes() <= BATCH_BYTES_MAX {
@@ -300,6 +312,10 @@ impl Step {
                     self.done(Some(instance))?;
                     self.alarms = advanced.alarms;
                     return Ok(advanced);
+                }
+                Err(Failure::Again(why)) => {
+                    self.done(None)?;
+                    return Err(self.again(why));
                 }
                 Err(failed) => {
                     self.done(None)?;
@@ -393,6 +409,7 @@ impl Step {
         done?;
         match &result {
             Ok(outcome) => self.alarms = outcome.alarms,
+            Err(Failure::Again(why)) => return Err(self.again(why.clone())),
             Err(failure) if self.is_superseded(failure) => return Err(Error::Superseded),
             Err(_) => {}
         }

@@ -1142,8 +1142,8 @@ pub mod weir {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Ends the call of a sink that cannot go on for now, as where the database is away: this instance is discarded, and
-            /// the task begins again from its last commit, in a while. Does not return. For a plugin that is no sink, it is a trap.
+            /// Ends the call of a plugin that cannot go on for now, as where the database is away: this instance is discarded, and the task begins
+            /// again from its last commit, in a while. Does not return.
             #[allow(async_fn_in_trait)]
             pub fn begin_again(why: &str) -> () {
                 unsafe {
@@ -2293,8 +2293,8 @@ pub mod weir {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Ends the call of a sink that cannot go on for now, as where the cluster is away: this instance is discarded, and
-            /// the task begins again from its last commit, in a while. Does not return. For a plugin that is no sink, it is a trap.
+            /// Ends the call of a plugin that cannot go on for now, as where the cluster is away: this instance is discarded, and the task begins
+            /// again from its last commit, in a while. Does not return.
             #[allow(async_fn_in_trait)]
             pub fn begin_again(why: &str) -> () {
                 unsafe {
@@ -2882,8 +2882,8 @@ pub mod weir {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Ends the call of a sink that cannot go on for now, as where Slack is away: this instance is discarded, and the task
-            /// begins again from its last commit, in a while. Does not return. For a plugin that is no sink, it is a trap.
+            /// Ends the call of a plugin that cannot go on for now, as where Slack is away: this instance is discarded, and the task
+            /// begins again from its last commit, in a while. Does not return.
             #[allow(async_fn_in_trait)]
             pub fn begin_again(why: &str) -> () {
                 unsafe {
@@ -2916,6 +2916,386 @@ pub mod weir {
                     #[link(wasm_import_module = "weir:plugin/slack@0.1.0")]
                     unsafe extern "C" {
                         #[link_name = "stop"]
+                        fn wit_import1(_: *mut u8, _: usize);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import1(_: *mut u8, _: usize) {
+                        unreachable!()
+                    }
+                    wit_import1(ptr0.cast_mut(), len0);
+                }
+            }
+        }
+        /// Lookups by key, in directories and databases that the operator named: `grants: { lookup: NAME }` of the step. A plugin may import
+        /// it without a grant; then there is nothing that it can ask.
+        ///
+        /// Nothing can be written by it. The host owns connections and credentials, which a guest never sees, and keeps answers for as long as
+        /// the endpoint says, that nothing was found too. What comes back may differ from one time to the next, so a plugin that asks does
+        /// not give the same results when records are replayed.
+        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+        pub mod lookup {
+            #[used]
+            #[doc(hidden)]
+            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
+            use super::super::super::_rt;
+            pub type Cells = super::super::super::__with_name0::Cells;
+            /// Why there are no answers.
+            #[derive(Clone)]
+            pub enum Failure {
+                /// It is not allowed, or not well formed: the text says what was expected and what came, or has the database's words. To ask
+                /// again changes nothing.
+                Refused(_rt::String),
+                /// The server could not be asked as long as the call may wait, and what is kept is too old. It may work later.
+                Unavailable(_rt::String),
+            }
+            impl ::core::fmt::Debug for Failure {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    match self {
+                        Failure::Refused(e) => {
+                            f.debug_tuple("Failure::Refused").field(e).finish()
+                        }
+                        Failure::Unavailable(e) => {
+                            f.debug_tuple("Failure::Unavailable").field(e).finish()
+                        }
+                    }
+                }
+            }
+            impl ::core::fmt::Display for Failure {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    write!(f, "{:?}", self)
+                }
+            }
+            impl ::core::error::Error for Failure {}
+            #[allow(unused_unsafe, clippy::all)]
+            /// Whether an endpoint is granted, and can be asked by such a query with so many values for each key. Asks nobody, and can be
+            /// called while the plugin is configured.
+            #[allow(async_fn_in_trait)]
+            pub fn check(
+                endpoint: &str,
+                query: &str,
+                width: u32,
+            ) -> ::core::result::Result<(), Failure> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 4 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 4
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = endpoint;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let vec1 = query;
+                    let ptr1 = vec1.as_ptr().cast::<u8>();
+                    let len1 = vec1.len();
+                    let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "weir:plugin/lookup@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "check"]
+                        fn wit_import3(
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: i32,
+                            _: *mut u8,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import3(
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: i32,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import3(
+                        ptr0.cast_mut(),
+                        len0,
+                        ptr1.cast_mut(),
+                        len1,
+                        _rt::as_i32(&width),
+                        ptr2,
+                    );
+                    let l4 = i32::from(*ptr2.add(0).cast::<u8>());
+                    let result13 = match l4 {
+                        0 => {
+                            let e = ();
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l5 = i32::from(
+                                    *ptr2.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                let v12 = match l5 {
+                                    0 => {
+                                        let e12 = {
+                                            let l6 = *ptr2
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l7 = *ptr2
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len8 = l7;
+                                            let bytes8 = _rt::Vec::from_raw_parts(
+                                                l6.cast(),
+                                                len8,
+                                                len8,
+                                            );
+                                            _rt::string_lift(bytes8)
+                                        };
+                                        Failure::Refused(e12)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 1, "invalid enum discriminant");
+                                        let e12 = {
+                                            let l9 = *ptr2
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l10 = *ptr2
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len11 = l10;
+                                            let bytes11 = _rt::Vec::from_raw_parts(
+                                                l9.cast(),
+                                                len11,
+                                                len11,
+                                            );
+                                            _rt::string_lift(bytes11)
+                                        };
+                                        Failure::Unavailable(e12)
+                                    }
+                                };
+                                v12
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result13
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Looks up keys, each of as many values as `width` says, and returns for each a JSON object as text, or null where nothing was
+            /// found, or bytes where the server does not take the key or its answer is too large: they say why. Empty endpoint: the only
+            /// one. A key with an empty value or null finds nothing.
+            ///
+            /// In a directory the filter of the endpoint takes the values, and the query is empty: an entry is an object of its attributes.
+            /// Where more than one matches, none counts. In a database the query takes them, `?` or `$1` and so on, in a transaction that
+            /// only reads: its first row is an object of its columns. At most 100,000 values.
+            #[allow(async_fn_in_trait)]
+            pub fn find(
+                endpoint: &str,
+                query: &str,
+                width: u32,
+                keys: &Cells,
+            ) -> ::core::result::Result<Cells, Failure> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 7 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 7
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = endpoint;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let vec1 = query;
+                    let ptr1 = vec1.as_ptr().cast::<u8>();
+                    let len1 = vec1.len();
+                    let super::super::super::__with_name0::Cells {
+                        kinds: kinds2,
+                        ends: ends2,
+                        data: data2,
+                    } = keys;
+                    let vec3 = kinds2;
+                    let ptr3 = vec3.as_ptr().cast::<u8>();
+                    let len3 = vec3.len();
+                    let vec4 = ends2;
+                    let ptr4 = vec4.as_ptr().cast::<u8>();
+                    let len4 = vec4.len();
+                    let vec5 = data2;
+                    let ptr5 = vec5.as_ptr().cast::<u8>();
+                    let len5 = vec5.len();
+                    let ptr6 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "weir:plugin/lookup@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "find"]
+                        fn wit_import7(
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: i32,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import7(
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: i32,
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import7(
+                        ptr0.cast_mut(),
+                        len0,
+                        ptr1.cast_mut(),
+                        len1,
+                        _rt::as_i32(&width),
+                        ptr3.cast_mut(),
+                        len3,
+                        ptr4.cast_mut(),
+                        len4,
+                        ptr5.cast_mut(),
+                        len5,
+                        ptr6,
+                    );
+                    let l8 = i32::from(*ptr6.add(0).cast::<u8>());
+                    let result26 = match l8 {
+                        0 => {
+                            let e = {
+                                let l9 = *ptr6
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l10 = *ptr6
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len11 = l10;
+                                let l12 = *ptr6
+                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l13 = *ptr6
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len14 = l13;
+                                let l15 = *ptr6
+                                    .add(5 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l16 = *ptr6
+                                    .add(6 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len17 = l16;
+                                super::super::super::__with_name0::Cells {
+                                    kinds: <_ as From<
+                                        _rt::Vec<_>,
+                                    >>::from(_rt::Vec::from_raw_parts(l9.cast(), len11, len11)),
+                                    ends: <_ as From<
+                                        _rt::Vec<_>,
+                                    >>::from(
+                                        _rt::Vec::from_raw_parts(l12.cast(), len14, len14),
+                                    ),
+                                    data: <_ as From<
+                                        _rt::Vec<_>,
+                                    >>::from(_rt::Vec::from_raw_parts(l15.cast(), len17, len17)),
+                                }
+                            };
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l18 = i32::from(
+                                    *ptr6.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                let v25 = match l18 {
+                                    0 => {
+                                        let e25 = {
+                                            let l19 = *ptr6
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l20 = *ptr6
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len21 = l20;
+                                            let bytes21 = _rt::Vec::from_raw_parts(
+                                                l19.cast(),
+                                                len21,
+                                                len21,
+                                            );
+                                            _rt::string_lift(bytes21)
+                                        };
+                                        Failure::Refused(e25)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 1, "invalid enum discriminant");
+                                        let e25 = {
+                                            let l22 = *ptr6
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l23 = *ptr6
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len24 = l23;
+                                            let bytes24 = _rt::Vec::from_raw_parts(
+                                                l22.cast(),
+                                                len24,
+                                                len24,
+                                            );
+                                            _rt::string_lift(bytes24)
+                                        };
+                                        Failure::Unavailable(e25)
+                                    }
+                                };
+                                v25
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result26
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Ends the call of a plugin that cannot go on for now, as where the server is away: this instance is discarded, and the
+            /// task begins again from its last commit, in a while. Does not return. Nothing is lost, and no record is to blame.
+            #[allow(async_fn_in_trait)]
+            pub fn begin_again(why: &str) -> () {
+                unsafe {
+                    let vec0 = why;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "weir:plugin/lookup@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "begin-again"]
                         fn wit_import1(_: *mut u8, _: usize);
                     }
                     #[cfg(not(target_arch = "wasm32"))]
@@ -3059,9 +3439,9 @@ mod _rt {
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2169] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xd6\x0f\x01A\x02\x01\
-A\x0b\x01B\x11\x01m\x06\x03get\x04head\x04post\x03put\x05patch\x06delete\x04\0\x06\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2379] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xa8\x11\x01A\x02\x01\
+A\x0d\x01B\x11\x01m\x06\x03get\x04head\x04post\x03put\x05patch\x06delete\x04\0\x06\
 method\x03\0\0\x01p}\x01r\x02\x04names\x05value\x02\x04\0\x06header\x03\0\x03\x01\
 p\x04\x01r\x05\x08endpoints\x06method\x01\x04paths\x07headers\x05\x04body\x02\x04\
 \0\x07request\x03\0\x06\x01r\x03\x06status{\x07headers\x05\x04body\x02\x04\0\x08\
@@ -3105,10 +3485,15 @@ s\0\x08rejected\x01\x05\0\x0bunavailable\x01s\0\x04\0\x07failure\x03\0\x06\x01p\
 \x01j\x01\x08\x01\x07\x01@\x02\x08endpoints\x03ids\x01\0\x09\x04\0\x04told\x01\x0a\
 \x01p\x03\x01j\0\x01\x07\x01p\x0c\x01@\x02\x08endpoints\x08messages\x0b\0\x0d\x04\
 \0\x04post\x01\x0e\x01@\x01\x03whys\x01\0\x04\0\x0bbegin-again\x01\x0f\x04\0\x04\
-stop\x01\x0f\x03\0\x17weir:plugin/slack@0.1.0\x05\x05\x04\0>weir:plugin/capabili\
-ties-with-all-of-its-exports-removed@0.1.0\x04\0\x0b2\x01\0,capabilities-with-al\
-l-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-\
-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+stop\x01\x0f\x03\0\x17weir:plugin/slack@0.1.0\x05\x05\x01B\x0c\x02\x03\x02\x01\x02\
+\x04\0\x05cells\x03\0\0\x01q\x02\x07refused\x01s\0\x0bunavailable\x01s\0\x04\0\x07\
+failure\x03\0\x02\x01j\0\x01\x03\x01@\x03\x08endpoints\x05querys\x05widthy\0\x04\
+\x04\0\x05check\x01\x05\x01j\x01\x01\x01\x03\x01@\x04\x08endpoints\x05querys\x05\
+widthy\x04keys\x01\0\x06\x04\0\x04find\x01\x07\x01@\x01\x03whys\x01\0\x04\0\x0bb\
+egin-again\x01\x08\x03\0\x18weir:plugin/lookup@0.1.0\x05\x06\x04\0>weir:plugin/c\
+apabilities-with-all-of-its-exports-removed@0.1.0\x04\0\x0b2\x01\0,capabilities-\
+with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0d\
+wit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

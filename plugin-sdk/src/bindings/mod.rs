@@ -54,6 +54,6 @@ pub mod sink;
 #[rustfmt::skip]
 pub mod stateful_transform;
 
-pub use capabilities::weir::plugin::{database, http, kudu, slack};
+pub use capabilities::weir::plugin::{database, http, kudu, lookup, slack};
 pub use stateful_transform::weir::plugin::state;
 pub use transform::weir::plugin::{log, types};

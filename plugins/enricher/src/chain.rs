@@ -4,16 +4,18 @@ use weir_plugin::json::Malformed;
 use weir_plugin::{Batch, Result};
 
 use crate::config::Miss;
+use crate::endpoint::{Endpoint, Found};
 use crate::fields::{Changes, Names, Places};
 use crate::key::Subject;
-use crate::lookup::Lookup;
+use crate::lookup::{Lookup, Place};
 use crate::rows::{RowKey, Rows};
 
-/// The lookups, their tables, and what the record at hand has become.
+/// The lookups, their tables and endpoints, and what the record at hand has become.
 pub struct Chain {
     pub names: Names,
     pub lookups: Vec<Lookup>,
     pub tables: Vec<Rows>,
+    pub endpoints: Vec<Endpoint>,
     pub changes: Changes,
     row_places: Places,
 }
@@ -73,17 +75,23 @@ impl KeyAhead {
 }
 
 impl Chain {
-    pub fn new(names: Names, lookups: Vec<Lookup>, tables: Vec<Rows>) -> Self {
-        Chain { names, lookups, tables, changes: Changes::default(), row_places: Places::default() }
+    pub fn new(names: Names, lookups: Vec<Lookup>, tables: Vec<Rows>, endpoints: Vec<Endpoint>) -> Self {
+        Chain { names, lookups, tables, endpoints, changes: Changes::default(), row_places: Places::default() }
     }
 
-    /// Finds the fields of all records of a batch and the keys of their rows, and asks each table once for all rows.
+    /// Forgets what endpoints have answered: time has passed.
+    pub fn forget(&mut self) {
+        self.endpoints.iter_mut().for_each(Endpoint::forget);
+    }
+
+    /// Finds the fields of all records of a batch and the keys of their rows, and asks each table and endpoint once for all rows.
     ///
     /// Nothing changes the tables until the batch is done, so what is found holds for all of it.
     pub fn look_ahead(&mut self, batch: &Batch<'_>, opened: &mut Vec<Opened>) {
         if opened.len() < batch.len() {
             opened.resize_with(batch.len(), Opened::default);
         }
+        self.forget();
         for (record, opened) in batch.iter().zip(opened.iter_mut()) {
             opened.open(self, record.bytes());
         }
@@ -92,8 +100,15 @@ impl Chain {
                 self.find_key(at, Subject::Come(record), record.bytes(), opened);
             }
             let keys = opened.iter().take(batch.len()).filter_map(|opened| opened.keys.get(at)?.get());
-            if let Some(table) = self.lookups.get(at).and_then(|lookup| self.tables.get_mut(lookup.table)) {
-                table.prefetch(keys);
+            let Some(lookup) = self.lookups.get(at) else { continue };
+            match lookup.place {
+                Place::Table(table) => {
+                    self.tables.get_mut(table).into_iter().for_each(|table| table.prefetch(keys.clone()));
+                }
+                Place::Endpoint(endpoint) => {
+                    let endpoint = self.endpoints.get_mut(endpoint);
+                    endpoint.into_iter().for_each(|endpoint| endpoint.prefetch(&lookup.key, keys.clone()));
+                }
             }
         }
     }
@@ -121,7 +136,8 @@ impl Chain {
         };
         let changes = &self.changes;
         let is_there = lookup.key.read(subject, |way| Ok(changes.value(way, places, doc)?), key)?;
-        if self.tables.get(lookup.table).is_some_and(Rows::folds_case) {
+        let table = if let Place::Table(table) = lookup.place { self.tables.get(table) } else { None };
+        if table.is_some_and(Rows::folds_case) {
             key.fold();
         }
         *known = if is_there && !key.is_too_long() { Known::Key } else { Known::Absent };
@@ -130,9 +146,20 @@ impl Chain {
 
     /// Puts the row of a key into the record. False: there is no row.
     fn put_row(&mut self, at: usize, key: &RowKey, places: &Places, doc: &[u8]) -> Result<bool> {
-        let Chain { lookups, tables, changes, row_places, .. } = self;
+        let Chain { lookups, tables, endpoints, changes, row_places, .. } = self;
         let Some(lookup) = lookups.get(at) else { return Ok(false) };
-        let Some(row) = tables.get_mut(lookup.table).and_then(|table| table.get(key)) else { return Ok(false) };
+        let row = match lookup.place {
+            Place::Table(table) => tables.get_mut(table).and_then(|table| table.get(key)),
+            Place::Endpoint(endpoint) => {
+                let found = endpoints.get_mut(endpoint).map(|endpoint| endpoint.get(&lookup.key, key));
+                match found.unwrap_or(Found::Missing) {
+                    Found::Missing => None,
+                    Found::Row(row) => Some(row),
+                    Found::Wrong(why) => return Err(lookup.wrong(key, &why)),
+                }
+            }
+        };
+        let Some(row) = row else { return Ok(false) };
         lookup.put(&row, row_places, changes, places, doc)?;
         Ok(true)
     }

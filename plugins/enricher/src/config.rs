@@ -23,12 +23,22 @@ fn wait_records_max() -> u64 {
     10_000
 }
 
-/// One table, and what of it goes into which records.
+/// Where rows are found, and what of them goes into which records.
 #[derive(Debug, Deserialize)]
 #[serde(crate = "weir_plugin::serde", deny_unknown_fields)]
 pub struct Lookup {
-    /// Its name under `tables` of the step.
-    pub table: String,
+    /// The name of a table under `tables` of the step: or else `endpoint`.
+    #[serde(default)]
+    pub table: Option<String>,
+    /// The name of a directory or database that is granted by `lookup`: or else `table`.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// The query whose first row is the row, with a placeholder for each value of the key. Of a database.
+    #[serde(default)]
+    pub query: Option<String>,
+    /// What becomes of records while the endpoint does not answer. Default: `wait`.
+    #[serde(default)]
+    pub on_unavailable: Option<OnUnavailable>,
     /// What of a record is the key of its row.
     pub key: Key,
     /// Which fields of the row are added. Default: the row as a whole, under `into`.
@@ -56,14 +66,25 @@ pub enum Key {
     Fields {
         /// Where they stand.
         paths: Vec<Path>,
-        /// What stands between them. Default: `/`.
-        separator: String,
+        /// What stands between them in the key of a table. Default: `/`.
+        separator: Option<String>,
     },
 }
 
 /// Fields of a row, and where they go in a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Take(pub Vec<(Path, Path)>);
+
+/// What becomes of records while an endpoint does not answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(crate = "weir_plugin::serde", rename_all = "snake_case")]
+pub enum OnUnavailable {
+    /// The pipeline waits until it does.
+    #[default]
+    Wait,
+    /// They have no row.
+    Miss,
+}
 
 /// What becomes of a record that has no row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,10 +152,10 @@ impl<'de> Visitor<'de> for KeyVisitor {
         }
         match parts {
             KeyParts { field: Some(path), fields: None, header: None, .. } => {
-                Ok(Key::Fields { paths: vec![path], separator: String::new() })
+                Ok(Key::Fields { paths: vec![path], separator: None })
             }
             KeyParts { field: None, fields: Some(paths), header: None, separator } if !paths.is_empty() => {
-                Ok(Key::Fields { paths, separator: separator.unwrap_or_else(|| "/".to_owned()) })
+                Ok(Key::Fields { paths, separator })
             }
             KeyParts { field: None, fields: None, header: Some(name), .. } => Ok(Key::Header(name)),
             KeyParts { fields: Some(paths), .. } if paths.is_empty() => {

@@ -15,12 +15,24 @@ pub enum Subject<'a> {
     Waited(&'a Waited),
 }
 
+/// Of the length of a value, where values are to be told apart.
+const LENGTH_BYTES: usize = 4;
+
 /// Where the key stands.
 #[derive(Debug)]
 pub enum KeyPlace {
     Record,
     Header(String),
-    Fields { ways: Vec<Way>, separator: String },
+    Fields { ways: Vec<Way>, joint: Joint },
+}
+
+/// How the values of several fields become one key.
+#[derive(Debug)]
+pub enum Joint {
+    /// With a text between them.
+    Separator(String),
+    /// Each behind its length, so that they can be told apart again.
+    Length,
 }
 
 impl<'a> Subject<'a> {
@@ -40,14 +52,39 @@ impl<'a> Subject<'a> {
 }
 
 impl KeyPlace {
-    pub fn new(key: config::Key, names: &mut Names) -> Self {
+    /// Of a table, or of an endpoint, which takes the values apart.
+    pub fn new(key: config::Key, is_table: bool, names: &mut Names) -> Self {
         match key {
             config::Key::Record => KeyPlace::Record,
             config::Key::Header(name) => KeyPlace::Header(name),
             config::Key::Fields { paths, separator } => {
-                KeyPlace::Fields { ways: paths.iter().map(|path| names.way(path)).collect(), separator }
+                let joint = match separator {
+                    _ if !is_table => Joint::Length,
+                    given => Joint::Separator(given.unwrap_or_else(|| "/".to_owned())),
+                };
+                KeyPlace::Fields { ways: paths.iter().map(|path| names.way(path)).collect(), joint }
             }
         }
+    }
+
+    /// How many values it has for an endpoint.
+    pub fn width(&self) -> usize {
+        match self {
+            KeyPlace::Record | KeyPlace::Header(_) => 1,
+            KeyPlace::Fields { ways, .. } => ways.len(),
+        }
+    }
+
+    /// The values of a key that was read for an endpoint.
+    pub fn values<'k>(&self, key: &'k RowKey) -> Vec<&'k [u8]> {
+        let KeyPlace::Fields { joint: Joint::Length, .. } = self else { return vec![&key.0] };
+        let (mut values, mut rest) = (Vec::new(), key.0.as_slice());
+        while let Some((length, behind)) = rest.split_first_chunk::<LENGTH_BYTES>() {
+            let Some((value, behind)) = behind.split_at_checked(u32::from_le_bytes(*length) as usize) else { break };
+            values.push(value);
+            rest = behind;
+        }
+        values
     }
 
     /// The fields of which it is made.
@@ -69,14 +106,22 @@ impl KeyPlace {
         match self {
             KeyPlace::Record => Ok(copy(subject.key(), key)),
             KeyPlace::Header(name) => Ok(copy(subject.header(name), key)),
-            KeyPlace::Fields { ways, separator } => {
+            KeyPlace::Fields { ways, joint } => {
                 for (at, way) in ways.iter().enumerate() {
-                    if at > 0 {
-                        key.0.extend_from_slice(separator.as_bytes());
+                    match joint {
+                        Joint::Separator(separator) if at > 0 => key.0.extend_from_slice(separator.as_bytes()),
+                        Joint::Separator(_) => {}
+                        Joint::Length => key.0.extend_from_slice(&[0; LENGTH_BYTES]),
                     }
+                    let start = key.0.len();
                     let Some(value) = value_of(way)? else { return Ok(false) };
                     if !push_scalar(value, key)? {
                         return Ok(false);
+                    }
+                    if let Joint::Length = joint {
+                        let length = (key.0.len() - start) as u32;
+                        let place = key.0.get_mut(start - LENGTH_BYTES..start);
+                        place.into_iter().for_each(|place| place.copy_from_slice(&length.to_le_bytes()));
                     }
                 }
                 Ok(true)

@@ -1,4 +1,4 @@
-//! Adds fields to JSON records from tables.
+//! Adds fields to JSON records from tables, from entries of a directory and from rows of a database.
 //!
 //! A table is an input of the step whose records are rows: a row's key is that of the record, and its value a JSON object, or
 //! null where the row is deleted. A record with neither key nor value and the header `weir-table: replace` says that the rows
@@ -8,6 +8,7 @@
 
 mod chain;
 mod config;
+mod endpoint;
 mod fields;
 mod key;
 mod lookup;
@@ -21,9 +22,10 @@ pub use crate::config::Config;
 
 use crate::chain::{Chain, Fate, Opened};
 use crate::config::Miss;
+use crate::endpoint::Endpoint;
 use crate::fields::Names;
 use crate::key::Subject;
-use crate::lookup::Lookup;
+use crate::lookup::{Lookup, Place};
 use crate::rows::Rows;
 use crate::waiting::{Waited, Waiting};
 
@@ -49,17 +51,25 @@ impl Stateful for Enricher {
         if config.lookups.is_empty() {
             return Err(ConfigError::at("lookups", "expected at least one lookup"));
         }
-        let (mut names, mut lookups, mut tables) = (Names::default(), Vec::new(), Vec::new());
+        let (mut names, mut lookups) = (Names::default(), Vec::new());
+        let (mut tables, mut endpoints) = (Vec::new(), Vec::new());
         for (at, lookup) in config.lookups.into_iter().enumerate() {
             let below =
                 |error: ConfigError| ConfigError::at(join(format!("lookups.{at}"), error.path()), error.message());
-            let table = table_of(&lookup, context, &mut tables, state).map_err(below)?;
-            lookups.push(Lookup::new(lookup, table, &lookups, &mut names).map_err(below)?);
+            let place = match (&lookup.table, &lookup.endpoint) {
+                (Some(_), None) => table_of(&lookup, context, &mut tables, state).map(Place::Table),
+                (None, Some(_)) => Endpoint::of(&lookup).map(|endpoint| {
+                    endpoints.push(endpoint);
+                    Place::Endpoint(endpoints.len() - 1)
+                }),
+                _ => Err(ConfigError::from("expected one of `table` and `endpoint`")),
+            };
+            lookups.push(Lookup::new(lookup, place.map_err(below)?, &lookups, &mut names).map_err(below)?);
         }
         let waiting = Waiting::new(config.wait_records_max, state)?;
         let first_table = context.inputs.len() as u32;
         warn_of_unused(&tables, context);
-        let chain = Chain::new(names, lookups, tables);
+        let chain = Chain::new(names, lookups, tables, endpoints);
         Ok(Enricher { chain, waiting, first_table, ahead: Vec::new(), waited: Opened::default() })
     }
 
@@ -141,6 +151,7 @@ impl Enricher {
 
     /// Lets a record that has waited go on to a lookup and those behind it.
     fn resume(&mut self, waited: &Waited, lookup: u64, out: &mut Output<'_>) {
+        self.chain.forget();
         let (doc, from) = (waited.value.as_slice(), usize::try_from(lookup).unwrap_or(usize::MAX));
         self.waited.open(&self.chain, doc);
         let room = || self.waiting.has_room(doc.len());
@@ -166,9 +177,12 @@ impl Enricher {
     }
 }
 
+/// The name of the table that a record waits for.
 fn name_of(chain: &Chain, lookup: usize) -> &str {
-    let table = chain.lookups.get(lookup).and_then(|lookup| chain.tables.get(lookup.table));
-    table.map_or("", Rows::name)
+    match chain.lookups.get(lookup).map(|lookup| lookup.place) {
+        Some(Place::Table(table)) => chain.tables.get(table).map_or("", Rows::name),
+        Some(Place::Endpoint(_)) | None => "",
+    }
 }
 
 /// The table of a lookup, declared where it is not yet.
@@ -178,15 +192,20 @@ fn table_of(
     tables: &mut Vec<Rows>,
     state: &mut State,
 ) -> Result<usize, ConfigError> {
-    if let Some(at) = tables.iter().position(|table| table.name() == lookup.table) {
+    let name = lookup.table.as_deref().unwrap_or_default();
+    let of_endpoints = [("query", lookup.query.is_some()), ("on_unavailable", lookup.on_unavailable.is_some())];
+    if let Some((key, _)) = of_endpoints.iter().find(|(_, is_given)| *is_given) {
+        return Err(ConfigError::at(*key, "expected beside `endpoint` alone"));
+    }
+    if let Some(at) = tables.iter().position(|table| table.name() == name) {
         let is_alike = tables.get(at).is_some_and(|table| table.folds_case() == lookup.case_insensitive);
-        let wrong = format_args!("expected the same for all lookups in the table {}", lookup.table);
+        let wrong = format_args!("expected the same for all lookups in the table {name}");
         return if is_alike { Ok(at) } else { Err(ConfigError::at("case_insensitive", wrong)) };
     }
-    let found = context.tables.iter().position(|name| *name == lookup.table);
-    let input = context.inputs.len() + found.ok_or_else(|| unknown_table(&lookup.table, context))?;
+    let found = context.tables.iter().position(|table| table == name);
+    let input = context.inputs.len() + found.ok_or_else(|| unknown_table(name, context))?;
     let at_table = |error: ConfigError| ConfigError::at("table", error.message());
-    tables.push(Rows::new(&lookup.table, input as u32, lookup.case_insensitive, state).map_err(at_table)?);
+    tables.push(Rows::new(name, input as u32, lookup.case_insensitive, state).map_err(at_table)?);
     Ok(tables.len() - 1)
 }
 

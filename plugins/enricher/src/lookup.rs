@@ -11,17 +11,27 @@ use crate::rows::{Row, RowKey};
 /// How much of a key is told.
 const SHOWN_CHARS_MAX: usize = 80;
 
+/// Where rows are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In one of the tables, by its number.
+    Table(usize),
+    /// At one of the endpoints, by its number.
+    Endpoint(usize),
+}
+
 /// A lookup that can be done.
 #[derive(Debug)]
 pub struct Lookup {
-    /// Its place among the tables.
-    pub table: usize,
+    /// Where its rows are found.
+    pub place: Place,
     pub key: KeyPlace,
     pub on_miss: OnMiss,
     /// Whether no lookup before it adds what its key is made of.
     pub is_independent: bool,
     take: Take,
-    table_name: String,
+    /// What its place is called.
+    name: String,
 }
 
 /// What of a row goes where.
@@ -36,17 +46,26 @@ impl Lookup {
     /// lookup's own path.
     pub fn new(
         config: config::Lookup,
-        table: usize,
+        place: Place,
         before: &[Lookup],
         names: &mut Names,
     ) -> Result<Self, ConfigError> {
-        let config::Lookup { table: table_name, key, take, into, on_miss, .. } = config;
-        let key = KeyPlace::new(key, names);
+        let config::Lookup { table, endpoint, key, take, into, on_miss, .. } = config;
+        let is_table = matches!(place, Place::Table(_));
+        let name = match is_table {
+            true => format!("table {}", table.unwrap_or_default()),
+            false => format!("endpoint {}", endpoint.unwrap_or_default()),
+        };
+        if !is_table && on_miss.wait_ms.is_some() {
+            let wrong = "expected pass, drop, port or dead_letter: no endpoint tells when a row comes";
+            return Err(ConfigError::at("on_miss", wrong));
+        }
+        let key = KeyPlace::new(key, is_table, names);
         let take = Take::new(take, into, names)?;
         let writes = |lookup: &Lookup| lookup.take.to().iter().any(|to| key.ways().iter().any(|way| way.overlaps(to)));
         let is_independent = !before.iter().any(writes);
         check_on_miss(on_miss, before)?;
-        Ok(Lookup { table, key, on_miss, is_independent, take, table_name })
+        Ok(Lookup { place, key, on_miss, is_independent, take, name })
     }
 
     /// Puts what is taken of a row into a record.
@@ -77,22 +96,32 @@ impl Lookup {
 
     #[cold]
     fn cannot_put(&self, to: &Way, obstacle: &Obstacle) -> Reject {
-        Reject::permanent(format_args!("the field {} from the table {}: {obstacle}", to.path(), self.table_name))
+        Reject::permanent(format_args!("the field {} from the {}: {obstacle}", to.path(), self.name))
     }
 
     /// Why a record without a row is rejected.
     #[cold]
     pub fn missed(&self, key: Option<&RowKey>) -> Reject {
         let Some(key) = key else {
-            return Reject::permanent(format_args!("expected a key for the table {}, found none", self.table_name));
+            return Reject::permanent(format_args!("expected a key for the {}, found none", self.name));
         };
-        let text = String::from_utf8_lossy(&key.0);
+        let (shown, more) = self.shown(key);
+        Reject::permanent(format_args!("expected a row of the {} with the key {shown:?}{more}, found none", self.name))
+    }
+
+    /// Why a record is rejected whose key an endpoint does not take.
+    #[cold]
+    pub fn wrong(&self, key: &RowKey, why: &str) -> Reject {
+        let (shown, more) = self.shown(key);
+        Reject::permanent(format_args!("the {} does not take the key {shown:?}{more}: {why}", self.name))
+    }
+
+    fn shown(&self, key: &RowKey) -> (String, &'static str) {
+        let values: Vec<_> = self.key.values(key).into_iter().map(String::from_utf8_lossy).collect();
+        let text = values.join("/");
         let shown: String = text.chars().take(SHOWN_CHARS_MAX).collect();
         let more = if shown.len() < text.len() { "..." } else { "" };
-        Reject::permanent(format_args!(
-            "expected a row of the table {} with the key {shown:?}{more}, found none",
-            self.table_name
-        ))
+        (shown, more)
     }
 }
 

@@ -205,7 +205,7 @@ fn read(record: &Record<'_>, folds_case: bool) -> Result<Change> {
 }
 
 /// Checks a row, so that what is copied from it needs no check, and leaves white space out.
-fn row(value: &[u8]) -> Result<Row> {
+pub fn row(value: &[u8]) -> Result<Row> {
     let object = value.trim_ascii();
     if object.first() != Some(&b'{') {
         return Err(Reject::permanent("expected a JSON object as value"));

@@ -24,6 +24,7 @@ fn settings(tokens: &[(&str, Role)]) -> Http {
     Http {
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         tokens: tokens.iter().map(token).collect(),
+        login: None,
         tls: None,
         hosts: vec!["weir.test".into()],
         connections_max: 8,

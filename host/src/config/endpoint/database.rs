@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::lookup::{Cache, cache};
 use crate::config::Secret;
 use crate::config::build::Secrets;
 use crate::config::client::{ClientTls, client_tls, secret};
@@ -29,6 +30,8 @@ pub struct Database {
     pub connections_max: u32,
     /// How long a connection or a transaction may take. Default 30 s.
     pub timeout: Duration,
+    /// What is kept of answers to lookups.
+    pub cache: Cache,
 }
 
 /// The language and protocol of a database.
@@ -89,6 +92,7 @@ pub(super) fn endpoint(
         tls: view.has("tls").then(tls).transpose()?,
         connections_max: view.number("connections_max")?,
         timeout: view.duration("timeout")?,
+        cache: cache(view)?,
     })
 }
 

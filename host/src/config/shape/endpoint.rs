@@ -27,6 +27,7 @@ pub static ENDPOINTS: &[Variant] = &[
     Variant { key: "type", word: Some("postgres"), shape: &POSTGRES_ENDPOINT },
     Variant { key: "type", word: Some("kudu"), shape: &KUDU_ENDPOINT },
     Variant { key: "type", word: Some("slack"), shape: &SLACK_ENDPOINT },
+    Variant { key: "type", word: Some("ldap"), shape: &LDAP_ENDPOINT },
 ];
 
 /// A web service.
@@ -139,6 +140,7 @@ pub static MYSQL_ENDPOINT: Shape = Shape {
         DATABASE_TLS,
         CONNECTIONS_MAX,
         TRANSACTION_TIMEOUT,
+        CACHE,
     ],
 };
 
@@ -153,6 +155,98 @@ pub static POSTGRES_ENDPOINT: Shape = Shape {
         DATABASE_TLS,
         CONNECTIONS_MAX,
         TRANSACTION_TIMEOUT,
+        CACHE,
+    ],
+};
+
+const CACHE: Key = key(
+    "cache",
+    Kind::Group(&LOOKUP_CACHE),
+    Optional,
+    "What is kept of answers to lookups, for all the plugins that are granted it.",
+);
+
+/// What is kept of answers to lookups.
+pub static LOOKUP_CACHE: Shape = Shape {
+    what: "the group `cache`",
+    doc: "What is kept of answers to lookups.",
+    keys: &[
+        key("ttl", Kind::Duration(0..=24 * HOUR), Default("5m"), "How long what was found counts; `0s` keeps nothing."),
+        key("missing_ttl", Kind::Duration(0..=24 * HOUR), Default("30s"), "How long it counts that nothing was found."),
+        key(
+            "stale",
+            Kind::Duration(0..=7 * 24 * HOUR),
+            Default("0s"),
+            "How much longer what is old counts while the server does not answer.",
+        ),
+        key("size", Kind::Size(64 * KIB..=1024 * MIB), Default("16MiB"), "Bytes of all that is kept."),
+    ],
+};
+
+static LDAP_URL: Form = Form {
+    what: "a URL like `ldaps://ldap.example.org`",
+    pattern: r"^ldaps?://[^\s?#@/]+/?$",
+    rule: "invalid-url",
+    check: |text| endpoint::ldap_url(text).map(drop),
+    help: "write `ldaps://HOST:PORT`, or `ldap://HOST:PORT`, where TLS begins after the connection",
+};
+
+static LDAP_FILTER: Form = Form {
+    what: "a search filter like `(uid={0})`",
+    pattern: r"^\(.*\{0\}.*\)$",
+    rule: "invalid-filter",
+    check: |text| endpoint::Filter::read(text).map(drop),
+    help: "write a filter of LDAP, with `{0}` where the first value of the key stands, `{1}` for the second",
+};
+
+/// A directory.
+pub static LDAP_ENDPOINT: Shape = Shape {
+    what: "an ldap endpoint",
+    doc: "A directory that plugins may be granted to look entries up in, by its filter and no other.",
+    keys: &[
+        key("type", Kind::Word("ldap"), Required, "The type of endpoint."),
+        key(
+            "url",
+            Kind::Form(&LDAP_URL),
+            Required,
+            "The server: `ldaps://HOST:PORT`, or `ldap://HOST:PORT`, where TLS begins after the connection (StartTLS).",
+        ),
+        key(
+            "plaintext",
+            Kind::True,
+            Optional,
+            "`true`: no TLS with `ldap:`. The password and all entries go over the network as they are.",
+        ),
+        key("bind_dn", Kind::Text, Optional, "Who asks: a distinguished name. Without one nobody in particular does."),
+        key("password", Kind::Secret, Optional, "The password of who asks: `{secret: NAME}`. No plugin sees it."),
+        key("base", Kind::Text, Required, "The entry below which others are looked for: a distinguished name."),
+        key(
+            "scope",
+            Kind::Choice(&["subtree", "one", "base"]),
+            Default("subtree"),
+            "How far: all below the base, those right below it, or the base alone.",
+        ),
+        key(
+            "filter",
+            Kind::Form(&LDAP_FILTER),
+            Required,
+            "Which entry, with `{0}` where the value goes that is looked up. It is escaped: it can match itself alone.",
+        ),
+        key(
+            "attributes",
+            Kind::OneOrMany(&Kind::Text),
+            Required,
+            "Which attributes of an entry plugins see; `dn` is its name.",
+        ),
+        key(
+            "lists",
+            Kind::OneOrMany(&Kind::Text),
+            Optional,
+            "Which of the attributes are always lists. Others are lists where an entry has several values.",
+        ),
+        key("tls", Kind::Group(&CLIENT_TLS), Optional, "Whom to trust and what to show."),
+        key("timeout", Kind::Duration(10..=HOUR), Default("10s"), "How long a connection or an answer may take."),
+        CACHE,
     ],
 };
 
@@ -266,6 +360,12 @@ pub static GRANTS: Shape = Shape {
             Kind::OneOrMany(&Kind::Name),
             Optional,
             "Workspaces of Slack, by their names under `endpoints`, that it may post to.",
+        ),
+        key(
+            "lookup",
+            Kind::OneOrMany(&Kind::Name),
+            Optional,
+            "Directories and databases, by their names under `endpoints`, that it may read from, and no more.",
         ),
     ],
 };

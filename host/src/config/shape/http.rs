@@ -30,6 +30,7 @@ pub static HTTP: Shape = Shape {
     keys: &[
         key("listen", Kind::Address, Required, "Where to listen; without tokens a loopback address."),
         key("tokens", Kind::List(&Kind::Variants("token", TOKENS)), Optional, "Who may use it, and for what."),
+        key("login", Kind::Group(&LOGIN), Optional, "Users of a directory who may use it, by name and password."),
         key("tls", Kind::Group(&HTTP_TLS), Optional, "Encrypts connections."),
         key(
             "hosts",
@@ -44,6 +45,29 @@ pub static HTTP: Shape = Shape {
             Kind::Duration(100..=HOUR),
             Default("10s"),
             "How long the headers of a request may take to come, and its body.",
+        ),
+    ],
+};
+
+/// Users of a directory who may use the HTTP API.
+pub static LOGIN: Shape = Shape {
+    what: "the group `login`",
+    doc: "Users of a directory, known by name and password (`Authorization: Basic`), and what their groups may do.",
+    keys: &[
+        key("ldap", Kind::Name, Required, "An endpoint of the type `ldap`, whose filter finds a user by name."),
+        key(
+            "viewers",
+            Kind::OneOrMany(&Kind::Text),
+            Optional,
+            "Groups, by their distinguished names, whose members see status and metrics.",
+        ),
+        key("operators", Kind::OneOrMany(&Kind::Text), Optional, "Groups whose members also see records and reload."),
+        key("admins", Kind::OneOrMany(&Kind::Text), Optional, "Groups whose members may do everything."),
+        key(
+            "ttl",
+            Kind::Duration(0..=HOUR),
+            Default("1m"),
+            "How long a password counts as right, and a group as its user's, before the directory is asked again.",
         ),
     ],
 };

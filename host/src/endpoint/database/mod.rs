@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 
-pub use statement::{Outcome, Statement};
+pub use statement::{Access, Outcome, Statement};
 
 use crate::config::{Database, Dialect};
 use crate::endpoint::teller::Teller;
@@ -108,6 +108,7 @@ impl Client {
     pub async fn transact(
         &self,
         statements: &[Statement],
+        access: Access,
         deadline: Instant,
         bytes_max: usize,
     ) -> Result<Vec<Outcome>, Failure> {
@@ -119,7 +120,7 @@ impl Client {
         };
         let (mut conflicts, mut pause) = (0, CONNECT_PAUSE);
         loop {
-            let failure = match self.once(statements, deadline, bytes_max).await {
+            let failure = match self.once(statements, access, deadline, bytes_max).await {
                 Err(failure) => failure,
                 done => return done,
             };
@@ -145,6 +146,7 @@ impl Client {
     async fn once(
         &self,
         statements: &[Statement],
+        access: Access,
         deadline: Instant,
         bytes_max: usize,
     ) -> Result<Vec<Outcome>, Failure> {
@@ -157,8 +159,8 @@ impl Client {
             };
             let until = deadline.min(Instant::now() + self.settings.timeout);
             let done = match &mut connection {
-                Connection::Mysql(connection) => connection.transact(statements, until, bytes_max).await,
-                Connection::Postgres(connection) => connection.transact(statements, until, bytes_max).await,
+                Connection::Mysql(connection) => connection.transact(statements, access, until, bytes_max).await,
+                Connection::Postgres(connection) => connection.transact(statements, access, until, bytes_max).await,
             };
             if done.as_ref().err().is_none_or(|broken| broken.is_usable) {
                 self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);

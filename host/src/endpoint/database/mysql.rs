@@ -1,10 +1,11 @@
 //! Transactions in MySQL and MariaDB, over a connection of crate `mysql_async`.
 
+use mysql_async::consts::ColumnType;
 use mysql_async::prelude::Queryable;
-use mysql_async::{ClientIdentity, Conn, Error, OptsBuilder, Params, Row, ServerError, SslOpts, Value};
+use mysql_async::{ClientIdentity, Column, Conn, Error, OptsBuilder, Params, Row, ServerError, SslOpts, Value};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Broken, Failure, NotConnected, Outcome, Statement, in_commit};
+use super::{Access, Broken, Failure, NotConnected, Outcome, Statement, in_commit};
 use crate::config::{ClientTls, Database};
 use crate::endpoint::cells::{Cell, Cells};
 
@@ -64,11 +65,12 @@ impl Connection {
     pub(super) async fn transact(
         &mut self,
         statements: &[Statement],
+        access: Access,
         until: Instant,
         bytes_max: usize,
     ) -> Result<Vec<Outcome>, Broken> {
         let late = || Broken { failure: Failure::Timeout, is_usable: false };
-        let run = match timeout_at(until, self.run(statements, bytes_max)).await {
+        let run = match timeout_at(until, self.run(statements, access, bytes_max)).await {
             Ok(run) => run,
             Err(_) => return Err(late()),
         };
@@ -89,8 +91,17 @@ impl Connection {
         Err(Broken { failure: in_commit(committed), is_usable: false })
     }
 
-    async fn run(&mut self, statements: &[Statement], bytes_max: usize) -> Result<Vec<Outcome>, Failure> {
-        self.0.query_drop("START TRANSACTION").await.map_err(|error| failure(&error, 0, 0))?;
+    async fn run(
+        &mut self,
+        statements: &[Statement],
+        access: Access,
+        bytes_max: usize,
+    ) -> Result<Vec<Outcome>, Failure> {
+        let begin = match access {
+            Access::Read => "START TRANSACTION READ ONLY",
+            Access::Write => "START TRANSACTION",
+        };
+        self.0.query_drop(begin).await.map_err(|error| failure(&error, 0, 0))?;
         let (mut outcomes, mut bytes_left) = (Vec::with_capacity(statements.len()), bytes_max);
         for (number, statement) in (0..).zip(statements) {
             let mut outcome = Outcome::default();
@@ -114,6 +125,7 @@ impl Connection {
         let mut result = self.0.exec_iter(statement.text.as_str(), params).await?;
         if let Some(columns) = result.columns() {
             outcome.columns = columns.iter().map(|column| column.name_str().into_owned()).collect();
+            outcome.verbatim = columns.iter().map(is_verbatim).collect();
         }
         for row in result.collect::<Row>().await? {
             let columns = row.columns();
@@ -124,6 +136,25 @@ impl Connection {
         outcome.affected += result.affected_rows();
         result.drop_result().await
     }
+}
+
+/// Whether what is read of a column is JSON as it stands.
+fn is_verbatim(column: &Column) -> bool {
+    use ColumnType as Of;
+    matches!(
+        column.column_type(),
+        Of::MYSQL_TYPE_TINY
+            | Of::MYSQL_TYPE_SHORT
+            | Of::MYSQL_TYPE_INT24
+            | Of::MYSQL_TYPE_LONG
+            | Of::MYSQL_TYPE_LONGLONG
+            | Of::MYSQL_TYPE_YEAR
+            | Of::MYSQL_TYPE_FLOAT
+            | Of::MYSQL_TYPE_DOUBLE
+            | Of::MYSQL_TYPE_DECIMAL
+            | Of::MYSQL_TYPE_NEWDECIMAL
+            | Of::MYSQL_TYPE_JSON
+    )
 }
 
 /// The character set of bytes that are no text.

@@ -21,7 +21,7 @@ use tokio_postgres::types::{Format, FromSql, IsNull, ToSql, Type};
 use tokio_postgres::{Client, Config, Error, NoTls, Row};
 use tokio_rustls::TlsConnector;
 
-use super::{Broken, Failure, NotConnected, Outcome, Statement, in_commit};
+use super::{Access, Broken, Failure, NotConnected, Outcome, Statement, in_commit};
 use crate::config::Database;
 use crate::endpoint::cells::{Cell, Cells};
 use crate::tls;
@@ -94,10 +94,11 @@ impl Connection {
     pub(super) async fn transact(
         &mut self,
         statements: &[Statement],
+        access: Access,
         until: Instant,
         bytes_max: usize,
     ) -> Result<Vec<Outcome>, Broken> {
-        let run = match timeout_at(until, self.run(statements, bytes_max)).await {
+        let run = match timeout_at(until, self.run(statements, access, bytes_max)).await {
             Ok(run) => run,
             Err(_) => return Err(Broken { failure: Failure::Timeout, is_usable: false }),
         };
@@ -118,8 +119,17 @@ impl Connection {
         Err(Broken { failure: in_commit(committed), is_usable: false })
     }
 
-    async fn run(&mut self, statements: &[Statement], bytes_max: usize) -> Result<Vec<Outcome>, Failure> {
-        self.client.batch_execute("BEGIN").await.map_err(|error| self.failure(&error, 0, 0))?;
+    async fn run(
+        &mut self,
+        statements: &[Statement],
+        access: Access,
+        bytes_max: usize,
+    ) -> Result<Vec<Outcome>, Failure> {
+        let begin = match access {
+            Access::Read => "BEGIN READ ONLY",
+            Access::Write => "BEGIN",
+        };
+        self.client.batch_execute(begin).await.map_err(|error| self.failure(&error, 0, 0))?;
         let (mut outcomes, mut bytes_left) = (Vec::with_capacity(statements.len()), bytes_max);
         for (number, statement) in (0..).zip(statements) {
             let prepared = match self.prepare(&statement.text).await {
@@ -159,7 +169,8 @@ impl Connection {
         bytes_max: usize,
     ) -> Result<Outcome, Failure> {
         let columns = prepared.columns().iter().map(|column| column.name().to_owned()).collect();
-        let mut outcome = Outcome { columns, ..Outcome::default() };
+        let verbatim = prepared.columns().iter().map(|column| is_verbatim(column.type_())).collect();
+        let mut outcome = Outcome { columns, verbatim, ..Outcome::default() };
         let rows: Vec<usize> = (0..statement.rows).collect();
         for rows in rows.chunks(AHEAD_MAX) {
             let executions = rows.iter().map(|row| execute(&self.client, prepared, statement, *row, bytes_max));
@@ -315,6 +326,22 @@ fn read(row: &Row, cells: &mut Cells) -> Result<(), Failure> {
 enum Read {
     Text(String),
     Bytes,
+}
+
+/// Whether what is read of a column is JSON as it stands.
+fn is_verbatim(ty: &Type) -> bool {
+    let types = [
+        Type::BOOL,
+        Type::INT2,
+        Type::INT4,
+        Type::INT8,
+        Type::FLOAT4,
+        Type::FLOAT8,
+        Type::NUMERIC,
+        Type::JSON,
+        Type::JSONB,
+    ];
+    types.contains(ty)
 }
 
 /// A value as text, of the types whose binary form is plain.

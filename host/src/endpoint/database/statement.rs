@@ -1,7 +1,11 @@
 //! Statements, their values, and what they return: plain data, judged before it goes anywhere.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::value::RawValue;
+
 use super::Failure;
-use crate::endpoint::cells::Cells;
+use crate::endpoint::cells::{Cell, Cells};
 
 /// Values of one execution: both protocols count them in 16 bits.
 const VALUES_MAX: usize = 65_535;
@@ -52,8 +56,33 @@ pub struct Outcome {
     pub affected: u64,
     /// The names of what it returned.
     pub columns: Vec<String>,
+    /// Of which of these the text is JSON as it stands: of numbers, truth values and JSON.
+    pub verbatim: Vec<bool>,
     /// What it returned.
     pub rows: Cells,
+}
+
+/// What a transaction is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It reads, and the database refuses anything else.
+    Read,
+    /// It reads and writes.
+    Write,
+}
+
+impl Outcome {
+    /// A value that was returned, as JSON; bytes are base64.
+    pub fn json(&self, at: usize) -> String {
+        let is_verbatim = self.verbatim.get(at % self.columns.len().max(1)).copied().unwrap_or_default();
+        match self.rows.get(at) {
+            Cell::Null => "null".into(),
+            // What is no JSON after all, as NaN, is text.
+            Cell::Text(text) if is_verbatim && serde_json::from_str::<&RawValue>(text).is_ok() => text.into(),
+            Cell::Text(text) => serde_json::Value::from(text).to_string(),
+            Cell::Bytes(bytes) => serde_json::Value::from(BASE64.encode(bytes)).to_string(),
+        }
+    }
 }
 
 impl Statement {
