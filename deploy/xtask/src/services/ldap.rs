@@ -25,8 +25,8 @@ pub const PORTS: [&str; 2] = ["ldap", "ldaps"];
 
 pub const READY: &str = "slapd starting";
 
-pub const BASE: &str = "dc=example,dc=org";
-const PEOPLE: &str = "ou=people,dc=example,dc=org";
+const BASE: &str = "dc=example,dc=org";
+pub const PEOPLE: &str = "ou=people,dc=example,dc=org";
 const GROUPS: &str = "ou=groups,dc=example,dc=org";
 
 /// May read everything but passwords.
@@ -124,7 +124,9 @@ impl Service for Ldap {
     }
 
     fn facts(&self, place: &Place) -> Result<Vec<Fact>> {
-        facts(place)
+        let mut facts = facts(place)?;
+        facts.push(Fact::text("log", place.path("server.log")));
+        Ok(facts)
     }
 }
 
@@ -175,7 +177,6 @@ pub fn facts(place: &Place) -> Result<Vec<Fact>> {
         Fact::text("other_ca", certificates::path(&place.dir, "other-ca.pem")?),
         Fact::group("passwords".to_owned(), passwords.collect()),
         Fact::group("names".to_owned(), names.collect()),
-        Fact::text("log", place.path("server.log")),
     ])
 }
 

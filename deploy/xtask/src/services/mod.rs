@@ -7,6 +7,7 @@
 mod certificates;
 mod clients;
 mod facts;
+mod hs2;
 mod kafka;
 mod kudu;
 mod ldap;
@@ -125,6 +126,8 @@ pub enum Name {
     Kudu3,
     /// OpenLDAP.
     Ldap,
+    /// HiveServer2, by Spark, with a directory of its own.
+    Hs2,
 }
 
 /// Those that all tests share. Kudu's tests kill what they use, so they bring up their own.
@@ -387,6 +390,7 @@ impl Name {
             Name::Kudu => &kudu::ONE,
             Name::Kudu3 => &kudu::THREE,
             Name::Ldap => &ldap::Ldap,
+            Name::Hs2 => &hs2::HiveServer,
         }
     }
 
