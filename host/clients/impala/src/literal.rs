@@ -193,3 +193,162 @@ pub fn quote(dialect: Dialect, name: &str) -> Result<String, BindError> {
     };
     Err(BindError::Name(wrong))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Dialect; 3] = [Dialect::Impala, Dialect::Hive, Dialect::Spark];
+
+    /// A reader of literals as the servers have it, by their documentation: substitution on the raw text first, then escapes.
+    fn read(dialect: Dialect, statement: &str) -> Vec<String> {
+        assert!(dialect == Dialect::Impala || !statement.contains("${"), "{statement}");
+        let bytes: Vec<char> = statement.chars().collect();
+        let (mut texts, mut at) = (Vec::new(), 0);
+        while at < bytes.len() {
+            assert_eq!(bytes[at], '\'', "{statement}");
+            at += 1;
+            let mut text = String::new();
+            while bytes[at] != '\'' {
+                let octal: String = bytes[at + 1..].iter().take(3).collect();
+                let (c, size) = match (bytes[at], bytes.get(at + 1)) {
+                    ('\\', Some('0' | '1')) if octal.len() == 3 && octal.bytes().all(|c| (b'0'..b'8').contains(&c)) => {
+                        (char::from(u8::from_str_radix(&octal, 8).unwrap()), 4)
+                    }
+                    ('\\', Some('0')) => ('\0', 2),
+                    ('\\', Some('n')) => ('\n', 2),
+                    ('\\', Some('r')) => ('\r', 2),
+                    ('\\', Some('u')) => panic!("a number of a character"),
+                    ('\\', Some(c)) => (*c, 2),
+                    (c, _) => (c, 1),
+                };
+                text.push(c);
+                at += size;
+            }
+            texts.push(text);
+            at += 1;
+            if at < bytes.len() {
+                assert_eq!(bytes[at..at + 2], [',', ' '], "{statement}");
+                at += 2;
+            }
+        }
+        texts
+    }
+
+    fn hostile(seed: usize) -> String {
+        let parts = [
+            "'",
+            "\\",
+            "\0",
+            "0",
+            "12",
+            "$",
+            "{",
+            "}",
+            "${env:HOME}",
+            "\n",
+            "\r",
+            "\u{1a}",
+            "?",
+            "\"",
+            "`",
+            "--",
+            "/*",
+            "u0027",
+            "é",
+            "🦀",
+            "n",
+        ];
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut text = String::new();
+        for _ in 0..seed % 12 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            text.push_str(parts[(state >> 33) % parts.len()]);
+        }
+        text
+    }
+
+    #[test]
+    fn hostile_texts_stay_in_their_quotes() {
+        for dialect in ALL {
+            for seed in 0..1000 {
+                let texts = [hostile(seed), hostile(seed + 1), hostile(seed + 2)];
+                let values = texts.each_ref().map(|text| Literal::Text(text));
+                let statement = bind(dialect, "?, ?, ?", &values).unwrap();
+                assert_eq!(read(dialect, &statement), texts, "{statement}");
+                // What was put in holds no placeholder for another round.
+                assert_eq!(bind(dialect, &statement, &[]).as_deref(), Ok(statement.as_str()));
+            }
+        }
+    }
+
+    #[test]
+    fn placeholders_stand_outside_of_quotes_and_comments() {
+        for (text, expected) in [
+            ("?", "NULL"),
+            ("a=?", "a=NULL"),
+            ("'?' = ?", "'?' = NULL"),
+            ("'it''s ?' ?", "'it''s ?' NULL"),
+            (r"'\'?' ?", r"'\'?' NULL"),
+            (r#""\"?" ?"#, r#""\"?" NULL"#),
+            ("`a?``?` ?", "`a?``?` NULL"),
+            ("-- it's ?\n?", "-- it's ?\nNULL"),
+            ("--?\r?", "--?\rNULL"),
+            ("/* ' ? */ ?", "/* ' ? */ NULL"),
+            ("/**/?/* **/", "/**/NULL/* **/"),
+            ("a - -?", "a - -NULL"),
+            ("or'x?' ?", "or'x?' NULL"),
+            ("日?本", "日NULL本"),
+        ] {
+            assert_eq!(bind(Dialect::Spark, text, &[Literal::Null]).as_deref(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_clear_is_refused() {
+        for text in [
+            "'?",
+            "\"",
+            "`x",
+            "/* ?",
+            "/*",
+            "'\\'",
+            "/*/ ?",
+            "/* /* ? */ */",
+            "/*//*/",
+            "`\\` ?",
+            "r'\\' ?",
+            "R\"x\"",
+            "-- \\\n?",
+        ] {
+            assert!(
+                matches!(bind(Dialect::Spark, text, &[]), Err(BindError::Open(_) | BindError::Unclear(_))),
+                "{text}"
+            );
+        }
+        for (text, values) in [("?", 0), ("? ?", 1), ("", 1), ("'?'", 1), ("?", 2)] {
+            let error = bind(Dialect::Hive, text, &vec![Literal::Null; values]).unwrap_err();
+            assert!(matches!(error, BindError::Count { .. }), "{text}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_written_in_hex() {
+        let value = [Literal::Bytes(&[0, 0xab, b'\''])];
+        assert_eq!(bind(Dialect::Spark, "?", &value).unwrap(), "X'00AB27'");
+        assert_eq!(bind(Dialect::Hive, "?", &value).unwrap(), "unhex('00AB27')");
+        assert_eq!(bind(Dialect::Impala, "?", &[Literal::Bytes(&[])]).unwrap(), "unhex('')");
+    }
+
+    #[test]
+    fn names_are_quoted_or_refused() {
+        for dialect in ALL {
+            assert_eq!(quote(dialect, "Größe 1").unwrap(), "`Größe 1`");
+            for wrong in ["", "a\0", "a\nb", "${x}", "a\\", &"x".repeat(129)] {
+                assert!(quote(dialect, wrong).is_err(), "{wrong:?}");
+            }
+        }
+        assert_eq!(quote(Dialect::Spark, "a`b").unwrap(), "`a``b`");
+        assert!(quote(Dialect::Impala, "a`b").is_err());
+    }
+}

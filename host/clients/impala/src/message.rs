@@ -1,5 +1,7 @@
 //! Structs of the protocol (TCLIService.thrift of Apache Hive, version 6 on): what is asked, and of answers what is looked at.
 
+use std::time::Duration;
+
 use thrift::protocol::TType;
 
 use crate::codec::{Reader, Writer};
@@ -50,7 +52,9 @@ impl Status {
             return Ok(());
         }
         let words = self.message.filter(|message| !message.is_empty()).or_else(|| self.infos.into_iter().next());
-        let message = words.unwrap_or_else(|| format!("status {} without a message", self.code));
+        let mut message = words.unwrap_or_else(|| format!("status {} without a message", self.code));
+        // Spark tells where in its own code it was.
+        message.truncate(message.find("\n\tat ").unwrap_or(message.len()));
         if self.code == INVALID_HANDLE || NO_SESSION.iter().any(|words| message.contains(words)) {
             return Err(Error::Broken { reason: message, is_sent: false });
         }
@@ -168,11 +172,13 @@ pub fn write_session(writer: &mut Writer, session: &Identifier) -> Result<()> {
     writer.record(1, |writer| session.write(writer, 1))
 }
 
-/// Asks that a statement is begun: the answer does not wait for its end.
-pub fn write_execute(writer: &mut Writer, session: &Identifier, sql: &str) -> Result<()> {
+/// Asks that a statement is begun: the answer does not wait for its end. Servers that know of a limit end it then by themselves.
+pub fn write_execute(writer: &mut Writer, session: &Identifier, sql: &str, limit: Duration) -> Result<()> {
     write_session(writer, session)?;
     writer.bytes(2, sql.as_bytes())?;
-    writer.bool(4, true)
+    writer.bool(4, true)?;
+    // Whole seconds, and 0 is none.
+    writer.i64(5, i64::try_from(limit.as_secs()).unwrap_or(i64::MAX).saturating_add(1))
 }
 
 /// Reads the operation that was begun.
@@ -222,6 +228,7 @@ pub fn read_progress(reader: &mut Reader<'_>) -> Result<Progress> {
         // Initialized, running, pending.
         Some(0 | 1 | 7) => Ok(Progress::Running),
         Some(2) => Ok(Progress::Done { affected, has_rows }),
+        Some(8) => Err(Error::Timeout),
         Some(state) => {
             failure.message.get_or_insert_with(|| format!("the statement ended in state {state}: {}", name(state)));
             Err(failure.check().err().unwrap_or_else(|| Error::protocol("a failure", state)))
@@ -235,7 +242,6 @@ fn name(state: i32) -> &'static str {
         3 => "cancelled",
         4 => "closed",
         5 => "failed",
-        8 => "timed out",
         _ => "unknown",
     }
 }

@@ -308,3 +308,132 @@ fn read_cell(reader: &mut Reader<'_>) -> Result<Value> {
     })?;
     Ok(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::message;
+    use crate::scan::Scan;
+
+    const FETCH: &str = "FetchResults";
+
+    /// An answer to the call 7 of a method, of these fields.
+    fn reply(method: &str, fields: &[u8]) -> Vec<u8> {
+        let size = u32::try_from(method.len()).unwrap().to_be_bytes();
+        [b"\x80\x01\0\x02", &size[..], method.as_bytes(), b"\0\0\0\x07\x0c\0\0", fields, b"\0\0"].concat()
+    }
+
+    const FINE: &[u8] = b"\x0c\0\x01\x08\0\x01\0\0\0\0\0";
+
+    /// Two columns of three values, the second of which is NULL in the first.
+    fn columns() -> Vec<u8> {
+        let numbers =
+            b"\x0c\0\x04\x0f\0\x01\x08\0\0\0\x03\0\0\0\x01\0\0\0\x02\xff\xff\xff\xff\x0b\0\x02\0\0\0\x01\x02\0\0";
+        let texts = b"\x0c\0\x07\x0f\0\x01\x0b\0\0\0\x03\0\0\0\x01a\0\0\0\0\0\0\0\x01\xff\x0b\0\x02\0\0\0\0\0\0";
+        [FINE, b"\x02\0\x02\x01\x0c\0\x03\x0a\0\x01\0\0\0\0\0\0\0\0\x0f\0\x03\x0c\0\0\0\x02", numbers, texts, b"\0"]
+            .concat()
+    }
+
+    fn fetched(answer: &[u8], width: usize, bytes_max: usize) -> Result<Fetched> {
+        let mut budget = Budget::new(bytes_max);
+        Reader::new(answer)?.reply(FETCH, 7, |reader| read_fetch(reader, width, &mut budget))
+    }
+
+    #[test]
+    fn columns_become_rows() {
+        let fetched = fetched(&reply(FETCH, &columns()), 2, 1 << 10).unwrap();
+        assert!(fetched.has_more);
+        let text = |text: &str| Value::Text(text.to_owned());
+        let expected =
+            [[Value::I64(1), text("a")], [Value::Null, text("")], [Value::I64(-1), Value::Bytes(vec![0xff])]];
+        assert_eq!(fetched.rows, expected);
+    }
+
+    #[test]
+    fn rows_of_old_servers_are_rows() {
+        let row = b"\x0f\0\x01\x0c\0\0\0\x02\x0c\0\x05\x0a\0\x01\0\0\0\0\0\0\0\x09\0\0\x0c\0\x07\0\0\0";
+        let fields = [FINE, b"\x0c\0\x03\x0f\0\x02\x0c\0\0\0\x01", row, b"\0"].concat();
+        let fetched = fetched(&reply(FETCH, &fields), 2, 1 << 10).unwrap();
+        assert_eq!(fetched.rows, [[Value::I64(9), Value::Null]]);
+    }
+
+    #[test]
+    fn answers_that_are_not_as_expected_are_refused() {
+        let answer = reply(FETCH, &columns());
+        for width in [0, 1, 3] {
+            assert!(matches!(fetched(&answer, width, 1 << 10), Err(Error::Protocol(_))), "{width}");
+        }
+        assert!(matches!(fetched(&answer, 2, 60), Err(Error::TooLarge(60))));
+        assert!(matches!(fetched(&reply("Other", &columns()), 2, 1 << 10), Err(Error::Protocol(_))));
+        assert!(matches!(fetched(&reply(FETCH, b""), 2, 1 << 10), Err(Error::Protocol(_))));
+        for size in 0..answer.len() {
+            assert!(matches!(fetched(&answer[..size], 2, 1 << 10), Err(Error::Protocol(_))), "{size}");
+        }
+        // A list that says that it has two thousand million values, and a text as long.
+        for list in
+            [&b"\x0f\0\x01\x02\x7f\xff\xff\xff"[..], b"\x0b\0\x02\x7f\xff\xff\xff", b"\x0f\0\x01\x02\xff\xff\xff\xff"]
+        {
+            let fields = [FINE, b"\x0c\0\x03\x0f\0\x03\x0c\0\0\0\x01\x0c\0\x01", list, b"\0\0\0"].concat();
+            assert!(matches!(fetched(&reply(FETCH, &fields), 1, 1 << 10), Err(Error::Protocol(_))), "{list:?}");
+        }
+        // What nobody knows may be nested, but not without end.
+        let nested = b"\x0c\0\x63".repeat(100);
+        assert!(matches!(fetched(&reply(FETCH, &nested), 1, 1 << 10), Err(Error::Protocol(_))));
+    }
+
+    #[test]
+    fn failures_are_told_as_the_server_tells_them() {
+        let status =
+            b"\x0c\0\x01\x08\0\x01\0\0\0\x03\x0b\0\x03\0\0\0\x0542P01\x08\0\x04\0\0\0\x05\x0b\0\x05\0\0\0\x02no\0";
+        let error = Reader::new(&reply("A", status)).unwrap().reply("A", 7, message::read_status).unwrap_err();
+        assert_eq!(error.to_string(), "the server says: no (SQLSTATE 42P01)");
+        assert!(matches!(error, Error::Server { code: Some(5), .. }));
+        let exception = b"\x80\x01\0\x03\0\0\0\x01A\0\0\0\x07\x0b\0\x01\0\0\0\x02no\x08\0\x02\0\0\0\x01\0";
+        let error = Reader::new(exception).unwrap().reply("A", 7, message::read_status).unwrap_err();
+        assert_eq!(error.to_string(), "the server says: no");
+        let forgotten = b"\x0c\0\x01\x08\0\x01\0\0\0\x04\0";
+        let error = Reader::new(&reply("A", forgotten)).unwrap().reply("A", 7, message::read_status).unwrap_err();
+        assert!(matches!(error, Error::Broken { .. }), "{error}");
+    }
+
+    /// Reads bytes as each of the answers.
+    fn read_all(answer: &[u8]) {
+        let _ = fetched(answer, 2, 1 << 10);
+        let reader = || Reader::new(answer).unwrap();
+        let _ = reader().reply(FETCH, 7, read_columns);
+        let _ = reader().reply(FETCH, 7, message::read_open);
+        let _ = reader().reply(FETCH, 7, message::read_execute);
+        let _ = reader().reply(FETCH, 7, message::read_progress);
+        let _ = reader().reply(FETCH, 7, message::read_status);
+        let _ = Scan::new().end(answer);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_a_server_sends_is_more_than_an_error(
+            fields in proptest::collection::vec(prop_oneof![0..16_u8, any::<u8>()], 0..200),
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        ) {
+            read_all(&fields);
+            read_all(&reply(FETCH, &fields));
+            let mut answer = reply(FETCH, &columns());
+            for (at, byte) in changes {
+                let at = at.index(answer.len());
+                answer[at] = byte;
+            }
+            read_all(&answer);
+        }
+
+        #[test]
+        fn the_end_of_a_message_is_found_wherever_it_is_cut(cut in any::<prop::sample::Index>()) {
+            let answer = reply(FETCH, &columns());
+            let mut scan = Scan::new();
+            let cut = cut.index(answer.len());
+            prop_assert_eq!(scan.end(&answer[..cut]).unwrap(), None);
+            let more = [&answer[..], b"more"].concat();
+            prop_assert_eq!(scan.end(&more).unwrap(), Some(answer.len()));
+        }
+    }
+}

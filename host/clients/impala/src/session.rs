@@ -18,12 +18,15 @@ const MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// What a message with rows may have beside them.
 const BESIDE_ROWS_BYTES: usize = 1 << 20;
 
-/// For so long past its deadline a statement is cancelled and its last answer awaited. Hive answers a question about a statement
-/// after 5 s where nothing changes.
+/// For so long past its deadline a statement is cancelled and its last answer awaited. Hive and Spark answer a question about a statement
+/// after 5 s where nothing changes; most often they end it by themselves before that, as they are told how long it may take.
 const CANCEL_MAX: Duration = Duration::from_secs(6);
 
 /// The call that hands a statement over.
 const EXECUTE: &str = "ExecuteStatement";
+
+/// The call that asks for rows.
+const FETCH: &str = "FetchResults";
 
 /// How long a session may take to end.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
@@ -120,7 +123,8 @@ impl Session {
 
     async fn run(&mut self, sql: &str, until: Instant, budget: Budget) -> Result<Answer> {
         let identifier = self.identifier.clone();
-        let write = |writer: &mut Writer| message::write_execute(writer, &identifier, sql);
+        let limit = until.saturating_duration_since(Instant::now());
+        let write = |writer: &mut Writer| message::write_execute(writer, &identifier, sql, limit);
         let operation = self.call(EXECUTE, MESSAGE_BYTES_MAX, write, message::read_execute).await?;
         let answer = self.result(&operation, until, budget).await;
         if matches!(answer, Err(Error::Timeout)) {
@@ -170,11 +174,11 @@ impl Session {
         loop {
             in_time(until)?;
             let write = |writer: &mut Writer| rows::write_fetch(writer, operation);
-            let message = self.exchange("FetchResults", bytes_max, write).await.map_err(|error| match error {
+            let message = self.exchange(FETCH, bytes_max, write).await.map_err(|error| match error {
                 Error::TooLarge(_) => Error::TooLarge(budget.max()),
                 other => other,
             })?;
-            let fetched = self.read("FetchResults", &message, |reader| rows::read_fetch(reader, width, &mut budget))?;
+            let fetched = self.read(FETCH, &message, |reader| rows::read_fetch(reader, width, &mut budget))?;
             if fetched.rows.is_empty() && !fetched.has_more {
                 return Ok(all);
             }
@@ -225,7 +229,8 @@ impl Session {
         self.is_broken = true;
         Err(match answer {
             Err(Failure::Strange(error)) => error,
-            Err(Failure::TooLarge) => Error::TooLarge(bytes_max),
+            Err(Failure::TooLarge) if method == FETCH => Error::TooLarge(bytes_max),
+            Err(Failure::TooLarge) => Error::protocol(&format!("at most {bytes_max} bytes for {method}"), "more"),
             Err(Failure::Lost(reason)) => Error::Broken { reason, is_sent: self.is_sent },
             Ok(()) => Error::protocol("an answer", "none"),
         })
@@ -258,16 +263,17 @@ fn in_time(until: Instant) -> Result<()> {
     if Instant::now() < until { Ok(()) } else { Err(Error::Timeout) }
 }
 
-/// The settings of a session as the protocol has them.
+/// The settings of a session as the protocol has them. Hive and Spark take no notice of one that does not say what kind it is.
 fn settings(options: &Options) -> Vec<(String, String)> {
-    let mut settings = options.settings.clone();
-    settings.extend(options.database.iter().map(|database| ("use:database".to_owned(), database.clone())));
     // Values are written so that nothing in them is substituted; this is one more lock on that door.
-    let substitute = match options.dialect {
-        Dialect::Spark => Some("spark.sql.variable.substitute"),
-        Dialect::Hive => Some("set:hiveconf:hive.variable.substitute"),
-        Dialect::Impala => None,
+    let (kind, substitute) = match options.dialect {
+        Dialect::Spark => ("set:hiveconf:", Some("spark.sql.variable.substitute")),
+        Dialect::Hive => ("set:hiveconf:", Some("hive.variable.substitute")),
+        Dialect::Impala => ("", None),
     };
-    settings.extend(substitute.map(|name| (name.to_owned(), "false".to_owned())));
+    let substitute = substitute.map(|name| (name.to_owned(), "false".to_owned()));
+    let all = options.settings.iter().cloned().chain(substitute);
+    let mut settings: Vec<_> = all.map(|(name, value)| (format!("{kind}{name}"), value)).collect();
+    settings.extend(options.database.iter().map(|database| ("use:database".to_owned(), database.clone())));
     settings
 }

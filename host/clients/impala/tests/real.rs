@@ -163,7 +163,8 @@ async fn a_distinguished_name_is_a_user_and_without_sasl_nobody_is_asked() {
 
 #[tokio::test]
 async fn all_types_come_as_they_went() {
-    let mut session = Server::shared().session().await;
+    let server = Server::shared();
+    let mut session = server.session().await;
     ask(&mut session, "CREATE DATABASE IF NOT EXISTS types").await;
     ask(
         &mut session,
@@ -287,7 +288,8 @@ async fn hostile_texts_come_back_as_they_went_even_where_variables_are_substitut
 
 #[tokio::test]
 async fn names_are_quoted_as_the_server_reads_them() {
-    let mut session = Server::shared().session().await;
+    let server = Server::shared();
+    let mut session = server.session().await;
     for name in ["plain", "two words", "back`tick", "`", "quote'", "?", "--x", "größe", "a.b", "select", "$x", "/*"] {
         let sql = format!("SELECT 1 AS {}", quote(Dialect::Spark, name).unwrap());
         assert_eq!(ask(&mut session, &bind(Dialect::Spark, &sql, &[]).unwrap()).await.columns[0].name, name);
@@ -297,7 +299,8 @@ async fn names_are_quoted_as_the_server_reads_them() {
 
 #[tokio::test]
 async fn a_statement_that_fails_is_told_with_the_words_of_the_server_and_the_session_goes_on() {
-    let mut session = Server::shared().session().await;
+    let server = Server::shared();
+    let mut session = server.session().await;
     for (sql, state, words) in [
         ("SELEC 1", "42601", "PARSE_SYNTAX_ERROR"),
         ("SELECT * FROM absent", "42P01", "TABLE_OR_VIEW_NOT_FOUND"),
@@ -327,7 +330,7 @@ async fn a_slow_statement_is_cancelled_at_its_deadline() {
     let until = begun + Duration::from_secs(1);
     assert!(matches!(session.execute(SLOW, until, BYTES_MAX).await, Err(Error::Timeout)));
     println!("timed out after {:?}, usable: {}", begun.elapsed(), session.is_usable());
-    assert!(begun.elapsed() < Duration::from_secs(8));
+    assert!(begun.elapsed() < Duration::from_secs(4));
     // The server has one thread for work: the next statement is done only where the one before was really ended.
     let mut session = if session.is_usable() { session } else { server.session().await };
     assert_eq!(ask(&mut session, "SELECT count(*) FROM range(10)").await.rows, [[Value::I64(10)]]);
@@ -353,7 +356,8 @@ async fn a_slow_statement_is_cancelled_at_its_deadline() {
 
 #[tokio::test]
 async fn many_rows_come_in_several_fetches_and_too_many_are_refused() {
-    let mut session = Server::shared().session().await;
+    let server = Server::shared();
+    let mut session = server.session().await;
     let begun = Instant::now();
     let answer = ask(&mut session, "SELECT id, IF(id % 3 = 0, NULL, CAST(id AS STRING)) FROM range(100000)").await;
     println!("100,000 rows in {:?}", begun.elapsed());
@@ -362,12 +366,12 @@ async fn many_rows_come_in_several_fetches_and_too_many_are_refused() {
         let expected = if id % 3 == 0 { Value::Null } else { Value::Text(id.to_string()) };
         assert_eq!(*row, [Value::I64(id as i64), expected]);
     }
-    for sql in ["SELECT id FROM range(100000)", "SELECT repeat('x', 3000000) FROM range(100000)"] {
+    for sql in ["SELECT id FROM range(100000)", "SELECT repeat('x', 3000) FROM range(1000)"] {
         let error = session.execute(sql, soon(), 100_000).await.unwrap_err();
         println!("{error}, usable: {}", session.is_usable());
         assert!(matches!(error, Error::TooLarge(100_000)), "{error:?}");
         if !session.is_usable() {
-            session = Server::shared().session().await;
+            session = server.session().await;
         }
         assert_eq!(ask(&mut session, "SELECT 3").await.rows, [[Value::I64(3)]]);
     }
