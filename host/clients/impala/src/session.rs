@@ -265,14 +265,17 @@ fn in_time(until: Instant) -> Result<()> {
 
 /// The settings of a session as the protocol has them. Hive and Spark take no notice of one that does not say what kind it is.
 fn settings(options: &Options) -> Vec<(String, String)> {
-    // Values are written so that nothing in them is substituted; this is one more lock on that door.
-    let (kind, substitute) = match options.dialect {
-        Dialect::Spark => ("set:hiveconf:", Some("spark.sql.variable.substitute")),
-        Dialect::Hive => ("set:hiveconf:", Some("hive.variable.substitute")),
-        Dialect::Impala => ("", None),
+    let (kind, ours): (_, &[_]) = match options.dialect {
+        Dialect::Spark => {
+            ("set:hiveconf:", &["spark.sql.variable.substitute", "spark.sql.parser.escapedStringLiterals"])
+        }
+        Dialect::Hive => ("set:hiveconf:", &["hive.variable.substitute"]),
+        Dialect::Impala => ("", &[]),
     };
-    let substitute = substitute.map(|name| (name.to_owned(), "false".to_owned()));
-    let all = options.settings.iter().cloned().chain(substitute);
+    // Values are written so that nothing in them is substituted, which is the lock on that door; this is one more. Escapes are what
+    // values are written with.
+    let ours = ours.iter().map(|name| ((*name).to_owned(), "false".to_owned()));
+    let all = options.settings.iter().cloned().chain(ours);
     let mut settings: Vec<_> = all.map(|(name, value)| (format!("{kind}{name}"), value)).collect();
     settings.extend(options.database.iter().map(|database| ("use:database".to_owned(), database.clone())));
     settings
