@@ -45,7 +45,8 @@ pub fn install(workspace: &Workspace) -> Result<Vec<Fact>> {
     Ok(vec![Fact::text("python", python.display().to_string()), Fact::text("kcat", "kcat")])
 }
 
-fn make_environment(path: &str) -> Result<()> {
+/// Makes an environment of Python, and installs Python where it is missing.
+pub fn make_environment(path: &str) -> Result<()> {
     let make = || process::output(Command::new("python3").args(["-m", "venv", "--clear", path])).map(drop);
     if process::on_path("python3").is_none() || make().is_err() {
         apt::install_named(&["python3", "python3-venv"], "Python, whose clients the tests use")?;

@@ -7,8 +7,10 @@
 mod certificates;
 mod clients;
 mod facts;
+mod hs2;
 mod kafka;
 mod kudu;
+mod ldap;
 mod mariadb;
 mod ports;
 mod postgres;
@@ -122,10 +124,14 @@ pub enum Name {
     Kudu,
     /// Apache Kudu, three masters and three tablet servers.
     Kudu3,
+    /// OpenLDAP.
+    Ldap,
+    /// HiveServer2, by Spark, with a directory of its own.
+    Hs2,
 }
 
 /// Those that all tests share. Kudu's tests kill what they use, so they bring up their own.
-const SHARED: [Name; 4] = [Name::Kafka, Name::Rabbitmq, Name::Mariadb, Name::Postgres];
+const SHARED: [Name; 5] = [Name::Kafka, Name::Rabbitmq, Name::Mariadb, Name::Postgres, Name::Ldap];
 
 /// The one process of most servers.
 const SERVER: &str = "server";
@@ -383,6 +389,8 @@ impl Name {
             Name::Postgres => &postgres::Postgres,
             Name::Kudu => &kudu::ONE,
             Name::Kudu3 => &kudu::THREE,
+            Name::Ldap => &ldap::Ldap,
+            Name::Hs2 => &hs2::HiveServer,
         }
     }
 
