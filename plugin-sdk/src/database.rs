@@ -24,6 +24,8 @@ pub use wit::Dialect;
 
 /// Characters of an identifier in MySQL.
 const MYSQL_CHARACTERS_MAX: usize = 64;
+/// Characters of an identifier in Impala, Hive and what keeps its tables as they do.
+const HIVE_CHARACTERS_MAX: usize = 128;
 /// Bytes of an identifier in PostgreSQL, which cuts longer ones.
 const POSTGRES_BYTES_MAX: usize = 63;
 
@@ -32,7 +34,8 @@ impl Dialect {
     pub fn quote(self, name: &str) -> Result<String, String> {
         self.check(name)?;
         Ok(match self {
-            Dialect::Mysql => format!("`{}`", name.replace('`', "``")),
+            Dialect::Mysql | Dialect::Hive | Dialect::Spark => format!("`{}`", name.replace('`', "``")),
+            Dialect::Impala => format!("`{name}`"),
             Dialect::Postgres => format!("\"{}\"", name.replace('"', "\"\"")),
         })
     }
@@ -56,14 +59,22 @@ impl Dialect {
             Dialect::Postgres if name.len() > POSTGRES_BYTES_MAX => {
                 Err(format!("the name {:?} has more than {POSTGRES_BYTES_MAX} bytes", shown()))
             }
-            Dialect::Mysql | Dialect::Postgres => Ok(()),
+            // Hive and Spark replace `${...}` in all of a text, whatever stands around it.
+            Dialect::Impala | Dialect::Hive | Dialect::Spark if name.contains('\\') || name.contains("${") => {
+                Err(format!("no server takes the name {:?}", shown()))
+            }
+            Dialect::Impala if name.contains('`') => Err(format!("Impala takes no name {:?}", shown())),
+            Dialect::Impala | Dialect::Hive | Dialect::Spark if name.chars().count() > HIVE_CHARACTERS_MAX => {
+                Err(format!("the name {:?} has more than {HIVE_CHARACTERS_MAX} characters", shown()))
+            }
+            Dialect::Mysql | Dialect::Postgres | Dialect::Impala | Dialect::Hive | Dialect::Spark => Ok(()),
         }
     }
 
     /// The placeholder of a value, counted from 1.
     pub fn placeholder(self, number: usize) -> String {
         match self {
-            Dialect::Mysql => "?".into(),
+            Dialect::Mysql | Dialect::Impala | Dialect::Hive | Dialect::Spark => "?".into(),
             Dialect::Postgres => format!("${number}"),
         }
     }
@@ -303,5 +314,10 @@ mod tests {
         assert!(Dialect::Postgres.quote(&"a".repeat(63)).is_ok() && Dialect::Postgres.quote(&"ä".repeat(32)).is_err());
         assert!(Dialect::Mysql.quote("😀").is_err() && Dialect::Mysql.quote("a ").is_err());
         assert!(Dialect::Postgres.quote("😀").is_ok());
+        assert_eq!(Dialect::Spark.quote("a`b").unwrap(), "`a``b`");
+        assert!(Dialect::Impala.quote("a`b").is_err() && Dialect::Impala.quote("a b").is_ok());
+        for name in ["${env:HOME}", "a\\", &"a".repeat(129)] {
+            assert!(Dialect::Spark.quote(name).is_err() && Dialect::Impala.quote(name).is_err(), "{name:?}");
+        }
     }
 }

@@ -48,6 +48,7 @@ pub mod state;
 pub mod stateful;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
+pub mod time;
 #[doc(hidden)]
 pub mod transform;
 

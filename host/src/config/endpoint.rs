@@ -21,7 +21,7 @@ use super::yaml::{Entry, Node, Value};
 use super::{Grants, Place, Secret};
 use crate::endpoint::address;
 
-pub use database::{Database, Dialect, mysql_url, postgres_url};
+pub use database::{Database, Dialect, address as database_address};
 pub use kudu::{Kudu, master};
 pub use ldap::{Filter, Ldap, LdapServer, Scope, Search, ldap_url};
 pub use lookup::{Cache, Lookup};

@@ -326,6 +326,12 @@ pub(super) enum DatabaseDialectIn {
     Mysql,
     #[component(name = "postgres")]
     Postgres,
+    #[component(name = "impala")]
+    Impala,
+    #[component(name = "hive")]
+    Hive,
+    #[component(name = "spark")]
+    Spark,
 }
 
 /// `cells`, in both directions, unchecked.

@@ -76,6 +76,9 @@ fn dialect(of: Dialect) -> DatabaseDialectIn {
     match of {
         Dialect::Mysql => DatabaseDialectIn::Mysql,
         Dialect::Postgres => DatabaseDialectIn::Postgres,
+        Dialect::Impala => DatabaseDialectIn::Impala,
+        Dialect::Hive => DatabaseDialectIn::Hive,
+        Dialect::Spark => DatabaseDialectIn::Spark,
     }
 }
 

@@ -4,20 +4,21 @@
 //! take is found by halving, and rejected alone. Where the database is away, the task begins again from its last commit.
 
 mod config;
+mod dialect;
 mod plan;
 mod progress;
 mod table;
-mod time;
 mod value;
 
 pub use config::Config;
 
 use std::collections::HashMap;
 
-use weir_plugin::database::{self, Dialect, Endpoint, Failure};
+use weir_plugin::database::{self, Endpoint, Failure};
 use weir_plugin::rows::{Mapping, Row};
 use weir_plugin::{ConfigError, Context, Delivery, Record, RecordId, Reject, Rejects, Result, Sink};
 
+use dialect::Dialect;
 use plan::Prepared;
 use progress::{Book, Id, Progress};
 use table::Table;
@@ -85,7 +86,7 @@ struct Writer {
 impl Writer {
     fn new(config: &Config, name: &str) -> Result<Writer, String> {
         let database = database::endpoint(&config.endpoint).map_err(|failure| failure.message())?;
-        let dialect = database.dialect();
+        let dialect = Dialect::of(database.dialect())?;
         let book = Book::new(dialect.quote(&config.progress_table)?, name.to_owned(), dialect);
         Ok(Writer {
             database,

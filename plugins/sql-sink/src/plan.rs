@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use weir_plugin::database::{Cell, Cells, Dialect, Statement};
+use weir_plugin::database::{Cell, Cells, Statement};
 
 use crate::config::Mode;
+use crate::dialect::Dialect;
 use crate::progress::Id;
 use crate::value::Ready;
 

@@ -5,7 +5,9 @@
 
 use std::collections::VecDeque;
 
-use weir_plugin::database::{Cell, Dialect, Endpoint, Failure, Statement};
+use weir_plugin::database::{Cell, Endpoint, Failure, Statement};
+
+use crate::dialect::Dialect;
 
 /// Records that were not taken, which a row remembers at most; the oldest go first. They matter until the appliance has kept
 /// them as dead letters.

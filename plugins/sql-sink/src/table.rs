@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weir_plugin::database::{Cell, Dialect, Endpoint, Failure, Statement};
+use weir_plugin::database::{Cell, Endpoint, Failure, Statement};
 use weir_plugin::rows::Row;
 
 use crate::config::Config;
+use crate::dialect::Dialect;
 use crate::progress::text;
 use crate::value::{Kind, kind};
 

@@ -1,10 +1,10 @@
 //! From a value in JSON to one of a column: what types there are, what each takes, and what is made of a type.
 
-use weir_plugin::database::Dialect;
 use weir_plugin::rows::Value;
 use weir_plugin::serde::{self, Deserialize, Deserializer, de::Error as _};
+use weir_plugin::time;
 
-use crate::time;
+use crate::dialect::Dialect;
 
 /// The type of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -41,6 +41,12 @@ pub enum Dialect {
     Mysql,
     /// PostgreSQL.
     Postgres,
+    /// Apache Impala, by HiveServer2.
+    Impala,
+    /// Apache Hive, by HiveServer2.
+    Hive,
+    /// Apache Spark SQL, by HiveServer2.
+    Spark,
 }
 
 impl Dialect {
@@ -49,11 +55,15 @@ impl Dialect {
         match self {
             Dialect::Mysql => "mysql",
             Dialect::Postgres => "postgres",
+            Dialect::Impala => "impala",
+            Dialect::Hive => "hive",
+            Dialect::Spark => "spark",
         }
     }
 
     pub(super) fn of(word: &str) -> Option<Dialect> {
-        [Dialect::Mysql, Dialect::Postgres].into_iter().find(|dialect| dialect.word() == word)
+        use Dialect::{Hive, Impala, Mysql, Postgres, Spark};
+        [Mysql, Postgres, Impala, Hive, Spark].into_iter().find(|dialect| dialect.word() == word)
     }
 }
 
@@ -81,6 +91,9 @@ pub(super) fn endpoint(
     let shape = match dialect {
         Dialect::Mysql => &shape::MYSQL_ENDPOINT,
         Dialect::Postgres => &shape::POSTGRES_ENDPOINT,
+        Dialect::Impala => &shape::IMPALA_ENDPOINT,
+        Dialect::Hive => &shape::HIVE_ENDPOINT,
+        Dialect::Spark => &shape::SPARK_ENDPOINT,
     };
     let view = View { node: Some(node), shape, ..view };
     let tls = || client_tls(view.group("tls", &shape::CLIENT_TLS));
@@ -96,17 +109,8 @@ pub(super) fn endpoint(
     })
 }
 
-/// Reads where a database of MySQL or MariaDB is.
-pub fn mysql_url(text: &str) -> std::result::Result<Address, String> {
-    address(text, Dialect::Mysql)
-}
-
-/// Reads where a database of PostgreSQL is.
-pub fn postgres_url(text: &str) -> std::result::Result<Address, String> {
-    address(text, Dialect::Postgres)
-}
-
-fn address(text: &str, dialect: Dialect) -> std::result::Result<Address, String> {
+/// Reads where a database is.
+pub fn address(text: &str, dialect: Dialect) -> std::result::Result<Address, String> {
     let url = Url::parse(text).map_err(|error| format!("it is no URL: {error}"))?;
     if url.scheme() != dialect.word() {
         return Err(format!("the URL begins with `{}:`, expected `{}:`", url.scheme(), dialect.word()));
@@ -128,6 +132,8 @@ fn address(text: &str, dialect: Dialect) -> std::result::Result<Address, String>
     let port = match dialect {
         Dialect::Mysql => 3306,
         Dialect::Postgres => 5432,
+        Dialect::Impala => 21050,
+        Dialect::Hive | Dialect::Spark => 10000,
     };
     Ok(Address {
         host: url.host_str().ok_or("the URL lacks a host")?.trim_matches(['[', ']']).to_owned(),
@@ -164,11 +170,13 @@ mod tests {
     #[test]
     fn a_url_names_user_host_and_database_and_holds_no_password() {
         let expected = Address { host: "::1".into(), port: 5432, user: "we@ir".into(), database: "shop".into() };
-        assert_eq!(postgres_url("postgres://we%40ir@[::1]/shop").unwrap(), expected);
-        assert_eq!(mysql_url("mysql://u@db:1/s").unwrap().port, 1);
+        assert_eq!(address("postgres://we%40ir@[::1]/shop", Dialect::Postgres).unwrap(), expected);
+        assert_eq!(address("mysql://u@db:1/s", Dialect::Mysql).unwrap().port, 1);
+        let named = address("impala://uid=etl,ou=people,dc=example@impala-1/default", Dialect::Impala).unwrap();
+        assert_eq!((named.user.as_str(), named.port), ("uid=etl,ou=people,dc=example", 21050));
         let wrong = ["mysql://u:p@db/s", "mysql://db/s", "mysql://u@db", "mysql://u@db/", "mysql://u@db/s?x=1", "db"];
         for wrong in wrong.into_iter().chain(["postgres://u@db/s", "mysql://u@db/a/b"]) {
-            assert!(mysql_url(wrong).is_err(), "{wrong}");
+            assert!(address(wrong, Dialect::Mysql).is_err(), "{wrong}");
         }
     }
 }

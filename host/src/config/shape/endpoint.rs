@@ -1,7 +1,7 @@
 //! The keys of endpoints, and of what grants them to a step.
 
 use super::{CLIENT_TLS, Form, HOUR, KIB, Key, Kind, MIB, Need, Shape, Variant, key};
-use crate::config::endpoint;
+use crate::config::endpoint::{self, Dialect};
 use Need::{Default, Optional, Required};
 
 static URL: Form = Form {
@@ -25,6 +25,9 @@ pub static ENDPOINTS: &[Variant] = &[
     Variant { key: "type", word: Some("http"), shape: &HTTP_ENDPOINT },
     Variant { key: "type", word: Some("mysql"), shape: &MYSQL_ENDPOINT },
     Variant { key: "type", word: Some("postgres"), shape: &POSTGRES_ENDPOINT },
+    Variant { key: "type", word: Some("impala"), shape: &IMPALA_ENDPOINT },
+    Variant { key: "type", word: Some("hive"), shape: &HIVE_ENDPOINT },
+    Variant { key: "type", word: Some("spark"), shape: &SPARK_ENDPOINT },
     Variant { key: "type", word: Some("kudu"), shape: &KUDU_ENDPOINT },
     Variant { key: "type", word: Some("slack"), shape: &SLACK_ENDPOINT },
     Variant { key: "type", word: Some("ldap"), shape: &LDAP_ENDPOINT },
@@ -100,7 +103,7 @@ static MYSQL_URL: Form = Form {
     what: "a URL like `mysql://weir@db.example.org:3306/shop`",
     pattern: r"^mysql://[^\s?#:@/]+@[^\s?#@/]+/[^\s?#/]+$",
     rule: "invalid-url",
-    check: |text| endpoint::mysql_url(text).map(drop),
+    check: |text| endpoint::database_address(text, Dialect::Mysql).map(drop),
     help: "write `mysql://USER@HOST:PORT/DATABASE`; the password has a key of its own",
 };
 
@@ -108,7 +111,7 @@ static POSTGRES_URL: Form = Form {
     what: "a URL like `postgres://weir@db.example.org:5432/shop`",
     pattern: r"^postgres://[^\s?#:@/]+@[^\s?#@/]+/[^\s?#/]+$",
     rule: "invalid-url",
-    check: |text| endpoint::postgres_url(text).map(drop),
+    check: |text| endpoint::database_address(text, Dialect::Postgres).map(drop),
     help: "write `postgres://USER@HOST:PORT/DATABASE`; the password has a key of its own",
 };
 
@@ -155,6 +158,78 @@ pub static POSTGRES_ENDPOINT: Shape = Shape {
         DATABASE_TLS,
         CONNECTIONS_MAX,
         TRANSACTION_TIMEOUT,
+        CACHE,
+    ],
+};
+
+const STATEMENT_TIMEOUT: Key =
+    key("timeout", Kind::Duration(10..=HOUR), Default("2m"), "How long a connection or a statement may take.");
+
+static IMPALA_URL: Form = Form {
+    what: "a URL like `impala://etl@impala-1.example.org:21050/default`",
+    pattern: r"^impala://[^\s?#:@/]+@[^\s?#@/]+/[^\s?#/]+$",
+    rule: "invalid-url",
+    check: |text| endpoint::database_address(text, Dialect::Impala).map(drop),
+    help: "write `impala://USER@HOST:PORT/DATABASE`, where USER may be a distinguished name; the password has a key of its own",
+};
+
+/// A database of Apache Impala.
+pub static IMPALA_ENDPOINT: Shape = Shape {
+    what: "an impala endpoint",
+    doc: "A database of Apache Impala, by HiveServer2, that plugins may be granted.",
+    keys: &[
+        key("type", Kind::Word("impala"), Required, "The type of endpoint."),
+        key("url", Kind::Form(&IMPALA_URL), Required, "The database: `impala://USER@HOST:PORT/DATABASE`."),
+        PASSWORD,
+        DATABASE_TLS,
+        CONNECTIONS_MAX,
+        STATEMENT_TIMEOUT,
+        CACHE,
+    ],
+};
+
+static HIVE_URL: Form = Form {
+    what: "a URL like `hive://etl@hive-1.example.org:10000/default`",
+    pattern: r"^hive://[^\s?#:@/]+@[^\s?#@/]+/[^\s?#/]+$",
+    rule: "invalid-url",
+    check: |text| endpoint::database_address(text, Dialect::Hive).map(drop),
+    help: "write `hive://USER@HOST:PORT/DATABASE`, where USER may be a distinguished name; the password has a key of its own",
+};
+
+/// A database of Apache Hive.
+pub static HIVE_ENDPOINT: Shape = Shape {
+    what: "a hive endpoint",
+    doc: "A database of Apache Hive, by HiveServer2, that plugins may be granted.",
+    keys: &[
+        key("type", Kind::Word("hive"), Required, "The type of endpoint."),
+        key("url", Kind::Form(&HIVE_URL), Required, "The database: `hive://USER@HOST:PORT/DATABASE`."),
+        PASSWORD,
+        DATABASE_TLS,
+        CONNECTIONS_MAX,
+        STATEMENT_TIMEOUT,
+        CACHE,
+    ],
+};
+
+static SPARK_URL: Form = Form {
+    what: "a URL like `spark://etl@spark-1.example.org:10000/default`",
+    pattern: r"^spark://[^\s?#:@/]+@[^\s?#@/]+/[^\s?#/]+$",
+    rule: "invalid-url",
+    check: |text| endpoint::database_address(text, Dialect::Spark).map(drop),
+    help: "write `spark://USER@HOST:PORT/DATABASE`, where USER may be a distinguished name; the password has a key of its own",
+};
+
+/// A database of Apache Spark SQL.
+pub static SPARK_ENDPOINT: Shape = Shape {
+    what: "a spark endpoint",
+    doc: "A database of Apache Spark SQL, by HiveServer2, that plugins may be granted.",
+    keys: &[
+        key("type", Kind::Word("spark"), Required, "The type of endpoint."),
+        key("url", Kind::Form(&SPARK_URL), Required, "The database: `spark://USER@HOST:PORT/DATABASE`."),
+        PASSWORD,
+        DATABASE_TLS,
+        CONNECTIONS_MAX,
+        STATEMENT_TIMEOUT,
         CACHE,
     ],
 };

@@ -3,6 +3,7 @@
 //! A transaction is one call, so a connection is never held by a plugin. What failed before its commit was not done, and is tried
 //! again where that helps; what was lost in its commit is told as such. Knows no plugin, and of SQL only what may not be said.
 
+mod hiveserver2;
 mod mysql;
 mod postgres;
 mod statement;
@@ -81,6 +82,7 @@ struct NotConnected(String);
 enum Connection {
     Mysql(Box<mysql::Connection>),
     Postgres(Box<postgres::Connection>),
+    HiveServer2(Box<hiveserver2::Connection>),
 }
 
 /// The client of one endpoint.
@@ -161,6 +163,7 @@ impl Client {
             let done = match &mut connection {
                 Connection::Mysql(connection) => connection.transact(statements, access, until, bytes_max).await,
                 Connection::Postgres(connection) => connection.transact(statements, access, until, bytes_max).await,
+                Connection::HiveServer2(connection) => connection.transact(statements, access, until, bytes_max).await,
             };
             if done.as_ref().err().is_none_or(|broken| broken.is_usable) {
                 self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
@@ -193,7 +196,19 @@ impl Client {
         Ok(match self.settings.dialect {
             Dialect::Mysql => Connection::Mysql(Box::new(mysql::connect(&self.settings, password).await?)),
             Dialect::Postgres => Connection::Postgres(Box::new(postgres::connect(&self.settings, password).await?)),
+            Dialect::Impala => self.hiveserver2(password, hiveserver2::Dialect::Impala).await?,
+            Dialect::Hive => self.hiveserver2(password, hiveserver2::Dialect::Hive).await?,
+            Dialect::Spark => self.hiveserver2(password, hiveserver2::Dialect::Spark).await?,
         })
+    }
+
+    async fn hiveserver2(
+        &self,
+        password: Option<&str>,
+        dialect: hiveserver2::Dialect,
+    ) -> Result<Connection, NotConnected> {
+        let connection = hiveserver2::connect(&self.settings, password, dialect).await?;
+        Ok(Connection::HiveServer2(Box::new(connection)))
     }
 }
 

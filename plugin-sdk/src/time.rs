@@ -1,4 +1,4 @@
-//! Moments as both databases read them: in UTC, to the microsecond.
+//! Moments as databases read them: in UTC, to the microsecond.
 
 /// Reads RFC 3339, with a zone or in UTC, or milliseconds since 1970; as `2026-03-01 12:00:00.000000`.
 pub fn timestamp(text: &str) -> Option<String> {
