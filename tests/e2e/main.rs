@@ -28,3 +28,4 @@ mod services;
 mod slack;
 mod sql;
 mod state;
+mod stories;
