@@ -27,6 +27,7 @@ use crate::say;
 use crate::workspace::Workspace;
 
 pub use kafka::VERSION as KAFKA_VERSION;
+pub use kudu::VERSION as KUDU_VERSION;
 
 use facts::Fact;
 use ports::Ports;
