@@ -162,11 +162,14 @@ fn the_published_schema_is_that_of_this_version() {
 
 #[test]
 fn every_example_is_right() {
-    let examples: Vec<_> =
-        std::fs::read_dir("../deploy/examples").unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(!examples.is_empty());
-    // Those of plugins are in a directory.
-    for example in examples.into_iter().filter(|example| example.is_file()) {
+    let examples: Vec<_> = ["../deploy/examples/*.yaml", "../deploy/examples/*/*.yaml"]
+        .into_iter()
+        .flat_map(|pattern| glob::glob(pattern).unwrap().map(Result::unwrap))
+        .collect();
+    for name in ["kafka.yaml", "events-to-kudu.yaml"] {
+        assert!(examples.iter().any(|example| example.ends_with(name)), "{examples:?}");
+    }
+    for example in examples {
         let loaded = load(&example, &Overrides::default()).unwrap_or_else(|report| panic!("{}", report.render(LOOK)));
         assert!(loaded.warnings.is_empty(), "{}: {:?}", example.display(), loaded.warnings);
     }

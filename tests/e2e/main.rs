@@ -29,3 +29,4 @@ mod services;
 mod slack;
 mod sql;
 mod state;
+mod stories;

@@ -84,7 +84,7 @@ fn logs_go_from_syslog_to_a_channel() {
     let (slack, port) = (Slack::start(), free_port());
     let bench = Bench::new();
     bench.write("token", TOKEN);
-    let example = std::fs::read_to_string("../deploy/examples/syslog-to-slack.yaml").unwrap();
+    let example = std::fs::read_to_string("../deploy/examples/syslog-to-slack/syslog-to-slack.yaml").unwrap();
     let url = format!("url: http://127.0.0.1:{}/api/, token:", slack.port);
     let file = example
         .replace("{ env: SLACK_TOKEN }", "{ file: token }")

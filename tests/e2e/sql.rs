@@ -1,6 +1,8 @@
 //! Records into tables of real databases, MariaDB and PostgreSQL: what arrives, how often when things are killed, and what hostile
 //! names of fields do there.
 
+mod sshd;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::process::Command;
@@ -88,36 +90,31 @@ fn run_once(bench: &Bench, database: &Database<'_>) {
     assert!(!said.contains(database.fact("password")), "{said}");
 }
 
-fn sshd_lines() -> (String, u64) {
-    let (mut lines, mut invalid) = (String::new(), 0);
-    for n in 0..5_000 {
-        let message = match n % 3 {
-            0 => format!("Invalid user guest{n} from 192.0.2.{}", n % 250),
-            1 => format!("Failed password for root from 192.0.2.{} port {n} ssh2", n % 250),
-            _ => "Connection closed by 192.0.2.7 [preauth]".to_owned(),
-        };
-        invalid += u64::from(n % 3 == 0);
-        writeln!(lines, "Dec 10 06:55:{:02} LabSZ sshd[{}]: {message}", n % 60, 20_000 + n).unwrap();
-    }
-    (lines, invalid)
-}
-
+/// Into a table as operators keep one of what services log: all lines in the one, in the other those of users who do not exist.
 fn lines_are_parsed_filtered_and_stored(server: &'static str) {
     let facts = Facts::shared();
     let database = Database::of(server, &facts);
-    let table = unique("attempts").replace('-', "_");
-    let steps =
-        "syslog-parser, { sql: \"SELECT host, procid, message FROM input WHERE message LIKE '%Invalid user%'\" }";
-    let bench = database.bench(steps, &format!("{{ table: {table}, create_table: true }}"));
-    let (lines, invalid) = sshd_lines();
-    bench.write("in.jsonl", &lines);
-    run_once(&bench, &database);
-    assert_eq!(database.count(&table), invalid);
-    let first = database.ask(&format!("SELECT message FROM {table} WHERE message LIKE '%guest2997 %'"));
-    assert_eq!(first, ["Invalid user guest2997 from 192.0.2.247"]);
-    // It is all there already, and the appliance knows.
-    run_once(&bench, &database);
-    assert_eq!(database.count(&table), invalid);
+    let columns = "{ logged_at: timestamp }";
+    for (text, condition) in [("", "message LIKE '%'"), ("Invalid user", "message LIKE '%Invalid user%'")] {
+        let table = unique(&format!("os_service_log_{}", text.len())).replace('-', "_");
+        let select = "SELECT timestamp AS logged_at, host, appname AS service, procid AS pid, message FROM input";
+        let steps = format!("syslog-parser, {{ sql: \"{select} WHERE {condition}\" }}");
+        let bench = database.bench(&steps, &format!("{{ table: {table}, create_table: true, columns: {columns} }}"));
+        let from = sshd::write(&bench, "in.jsonl");
+        run_once(&bench, &database);
+        let (lines, rows) = (sshd::grep(&bench, "in.jsonl", ""), database.count(&table));
+        tell(format_args!("{server}: {rows} rows with {text:?} of {lines} lines of {from}"));
+        assert_eq!(rows, sshd::grep(&bench, "in.jsonl", text));
+        assert!(rows > 100, "{rows}");
+        assert_eq!(bench.lines("failed.jsonl"), Vec::<String>::new());
+        // Nothing is left of the ends of the lines, nor of what stands before the message.
+        let clean =
+            format!("WHERE service = 'sshd' AND message LIKE '{text}%' AND message NOT LIKE CONCAT('%', CHR(13), '%')");
+        assert_eq!(database.ask(&format!("SELECT COUNT(*) FROM {table} {clean}")), [rows.to_string()]);
+        // It is all there already, and the appliance knows.
+        run_once(&bench, &database);
+        assert_eq!(database.count(&table), rows);
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod plugins;
 mod process;
 mod say;
 mod services;
+mod story;
 mod structure;
 mod test;
 mod toolchain;
@@ -29,6 +30,7 @@ use error::Result;
 use image::ImageArgs;
 use plugins::Which;
 use services::ServicesArgs;
+use story::StoryArgs;
 use test::TestArgs;
 use workspace::Workspace;
 
@@ -44,6 +46,8 @@ struct Arguments {
 enum Command {
     /// Builds everything and runs an example that explains itself. Begin here.
     Demo,
+    /// Runs an example with the servers that it speaks to, and shows what arrives there.
+    Story(StoryArgs),
     /// Builds the stock plugins to components, in plugins/ of the target directory.
     Plugins {
         /// Builds the guests that the tests use as well, in plugins-test/.
@@ -82,6 +86,7 @@ fn run(command: Command) -> Result<()> {
     let workspace = Workspace::find()?;
     match command {
         Command::Demo => demo::run(&workspace),
+        Command::Story(arguments) => story::run(&workspace, &arguments),
         Command::Plugins { test } => plugins::build(&workspace, if test { Which::StockAndTests } else { Which::Stock }),
         Command::Build { release } => {
             let binary = build::build(&workspace, if release { Profile::Release } else { Profile::Dev })?;

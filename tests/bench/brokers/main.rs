@@ -46,7 +46,7 @@ enum Command {
     Measure(Measure),
     /// Measures beside Kafka Streams what is remembered, and writes tables.
     Streams(Streams),
-    /// Measures what goes into databases and Kudu beside their bulk tools, and writes a table.
+    /// Measures what goes into databases and Kudu beside their bulk tools and Kudu's Java client, and writes a table.
     Sinks(Sinks),
     /// Is one of the plain clients.
     Plain(Plain),

@@ -1,4 +1,5 @@
-//! Rows into databases and into Kudu: Weir beside the bulk tool of each, which writes the same rows in the same batches.
+//! Rows into databases and into Kudu: Weir beside the bulk tool of each, and beside Kudu's Java client, which write the same rows in the
+//! same batches.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -16,6 +17,11 @@ use crate::table;
 const BATCH: u64 = 500;
 /// Parts into which Kudu's rows are spread.
 const BUCKETS: u64 = 4;
+/// Rows of a batch for Kudu, as `kudu-sink` has them unless it is told otherwise.
+const KUDU_BATCH: u64 = 10_000;
+const JAVA: [&str; 2] = ["-Xmx512m", "-XX:+UseParallelGC"];
+/// How the session of the Java client sends. With MANUAL_FLUSH, which waits for each batch, 300,000 rows took longer in each of three tries.
+const JAVA_MODE: &str = "AUTO_FLUSH_BACKGROUND";
 
 #[derive(clap::Args)]
 pub struct Sinks {
@@ -25,6 +31,9 @@ pub struct Sinks {
     /// What `cargo xtask services up` printed, as a file.
     #[arg(long)]
     services: PathBuf,
+    /// Java's class path, with Kudu's client and the program that uses it.
+    #[arg(long)]
+    classes: String,
     /// A directory for the programs' data and logs.
     #[arg(long)]
     directory: PathBuf,
@@ -50,6 +59,8 @@ enum Target {
 /// Who writes them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Who {
+    /// A program of ours that uses Kudu's Java client.
+    Java,
     /// `mariadb`, `psql`, `kudu perf loadgen`.
     Tool,
     Weir,
@@ -73,8 +84,18 @@ impl Target {
         }
     }
 
+    /// Those who write there, first the one that the others are compared with.
+    fn writers(self) -> &'static [Who] {
+        match self {
+            Target::MariaDb | Target::Postgres => &[Who::Tool, Who::Weir],
+            Target::Kudu => &[Who::Java, Who::Tool, Who::Weir],
+        }
+    }
+
     fn title(self, who: Who) -> String {
         match (self, who) {
+            (Target::Kudu, Who::Java) => "Kudu: its Java client".to_owned(),
+            (_, Who::Java) => unreachable!("Java's client of Kudu writes to Kudu alone"),
             (Target::MariaDb, Who::Tool) => "MariaDB: `mariadb`".to_owned(),
             (Target::Postgres, Who::Tool) => "PostgreSQL: `psql`".to_owned(),
             (Target::Kudu, Who::Tool) => "Kudu: `kudu perf loadgen`".to_owned(),
@@ -92,19 +113,19 @@ impl Sinks {
         self.write_input();
         let mut rows = Vec::new();
         for target in Target::ALL {
-            let mut costs = [Vec::new(), Vec::new()];
+            let mut costs: Vec<Vec<Cost>> = vec![Vec::new(); target.writers().len()];
             for round in 1..=self.runs {
-                for (who, costs) in [Who::Tool, Who::Weir].into_iter().zip(&mut costs) {
-                    let cost = Run { sinks: self, facts: &facts, target, who, round }.measure();
-                    eprintln!("run {round}: {}: {:.2} s, {:.2} s CPU", target.title(who), cost.wall, cost.cpu);
+                for (who, costs) in target.writers().iter().zip(&mut costs) {
+                    let cost = Run { sinks: self, facts: &facts, target, who: *who, round }.measure();
+                    eprintln!("run {round}: {}: {:.2} s, {:.2} s CPU", target.title(*who), cost.wall, cost.cpu);
                     costs.push(cost);
                 }
             }
             let median = |costs: &[Cost], of: fn(&Cost) -> f64| table::quantile(costs.iter().map(of).collect(), 0.5);
             let rate = |costs: &[Cost]| self.records as f64 / median(costs, |cost| cost.wall);
-            for (who, of) in [Who::Tool, Who::Weir].into_iter().zip(&costs) {
+            for (who, of) in target.writers().iter().zip(&costs) {
                 rows.push(vec![
-                    target.title(who),
+                    target.title(*who),
                     format!("{:.0}", rate(of)),
                     format!("{:.2}", median(of, |cost| cost.wall)),
                     format!("{:.2}", median(of, |cost| cost.cpu)),
@@ -112,12 +133,13 @@ impl Sinks {
                 ]);
             }
         }
-        let head = ["rows into", "rows a second", "wall s", "CPU s of the program", "rate against the tool"];
+        let head = ["rows into", "rows a second", "wall s", "CPU s of the program", "rate against the first there"];
         let page = format!(
             "{} rows (a number, its key; a text of 11 to 17 bytes; a number with a fraction) into an empty table with that primary key, from a \
              file: Weir reads JSON lines, keeps its position in the same transaction, and ends; the clients of the databases are given SQL, {BATCH} rows an \
-             INSERT and a transaction, as Weir's are. `kudu perf loadgen` makes its rows itself, three columns too, on one thread, into {BUCKETS} \
-             parts. Each ran {} times, in turn; these are medians, with start and end of the program. The servers share the \
+             INSERT and a transaction, as Weir's are. Kudu's Java client ({JAVA_MODE}, batches of {KUDU_BATCH} rows as Weir's) reads the same lines, \
+             taken apart without a parser of JSON, and makes the table, as Weir does. `kudu perf loadgen` makes its rows itself, three columns too, on \
+             one thread. Kudu's tables have {BUCKETS} parts. Each ran {} times, in turn; these are medians, with start and end of the program. The servers share the \
              machine. All tables had the right number of rows.\n\n{}",
             self.records,
             self.runs,
@@ -158,6 +180,7 @@ impl Run<'_> {
         self.prepare();
         let mut command = match (self.who, self.target) {
             (Who::Weir, _) => self.weir(),
+            (Who::Java, _) => self.java(),
             (Who::Tool, Target::Kudu) => self.loadgen(),
             (Who::Tool, _) => {
                 let mut client = self.client();
@@ -181,7 +204,12 @@ impl Run<'_> {
 
     /// The name of Kudu's table; each run has one of its own.
     fn table(&self) -> String {
-        format!("bench_rows_{}_{}", self.round, if self.who == Who::Weir { "weir" } else { "tool" })
+        let who = match self.who {
+            Who::Java => "java",
+            Who::Tool => "tool",
+            Who::Weir => "weir",
+        };
+        format!("bench_rows_{}_{who}", self.round)
     }
 
     /// An empty table, where the program does not make one.
@@ -248,6 +276,14 @@ impl Run<'_> {
         let mut command = self.kudu(&["perf", "loadgen"]);
         command.arg(format!("--table_name={table}")).arg(format!("--num_rows_per_thread={}", self.sinks.records));
         command.args(["--num_threads=1", "--string_len=14"]);
+        command
+    }
+
+    fn java(&self) -> Command {
+        let mut command = Command::new("java");
+        command.args(JAVA).args(["-cp", &self.sinks.classes, "KuduRows", self.fact("masters"), &self.table()]);
+        command.arg(BUCKETS.to_string()).arg(self.sinks.directory.join("rows.jsonl"));
+        command.arg(KUDU_BATCH.to_string()).arg(JAVA_MODE).stdin(Stdio::null());
         command
     }
 

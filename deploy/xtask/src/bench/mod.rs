@@ -5,6 +5,7 @@ mod brokers;
 mod compare;
 mod idle;
 mod input;
+mod java;
 mod measure;
 mod micro;
 mod peers;
@@ -57,7 +58,7 @@ enum Section {
     Streams,
     /// Enriching by a large table.
     Tables,
-    /// Into MariaDB, PostgreSQL and Kudu beside their bulk tools.
+    /// Into MariaDB, PostgreSQL and Kudu beside their bulk tools and Kudu's Java client.
     Sinks,
     /// The criterion benchmarks of the parts.
     Micro,

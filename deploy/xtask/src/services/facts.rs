@@ -27,6 +27,27 @@ impl Fact {
     pub fn group(name: String, facts: Vec<Fact>) -> Self {
         Fact { name, value: Value::Group(facts) }
     }
+
+    /// Its text, where it is one under this name.
+    pub fn as_text(&self, name: &str) -> Option<&str> {
+        self.pair().and_then(|(own, text)| (own == name).then_some(text))
+    }
+
+    /// Its name and text, where it is one.
+    pub fn pair(&self) -> Option<(&str, &str)> {
+        match &self.value {
+            Value::Text(text) => Some((&self.name, text)),
+            Value::Group(_) => None,
+        }
+    }
+}
+
+/// The members of an object among others.
+pub fn find<'a>(facts: &'a [Fact], name: &str) -> Option<&'a [Fact]> {
+    facts.iter().find_map(|fact| match &fact.value {
+        Value::Group(members) if fact.name == name => Some(members.as_slice()),
+        _ => None,
+    })
 }
 
 /// The facts as one JSON object in one line.
@@ -73,6 +94,8 @@ mod tests {
     fn facts_are_written_as_one_object() {
         let inner = vec![Fact::text("ca", "/a \"b\"\\c\n"), Fact::text("user", "weir")];
         let facts = [Fact::group("kafka".to_owned(), inner), Fact::group("none".to_owned(), Vec::new())];
+        assert_eq!(find(&facts, "kafka").unwrap()[1].as_text("user"), Some("weir"));
+        assert!(find(&facts, "user").is_none());
         assert_eq!(json(&facts), r#"{"kafka":{"ca":"/a \"b\"\\c\u000a","user":"weir"},"none":{}}"#);
     }
 }

@@ -18,7 +18,8 @@ use crate::maven;
 use crate::process;
 use crate::workspace::Workspace;
 
-const VERSION: &str = "1.18.0";
+/// Of the Java client as well.
+pub const VERSION: &str = "1.18.0";
 
 /// Debian's packages of the libraries that the binaries expect to find.
 const LIBRARIES: [&str; 5] = ["libkeyutils1", "libcom-err2", "libstdc++6", "libselinux1", "libcrypt1"];

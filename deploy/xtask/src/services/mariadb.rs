@@ -39,7 +39,7 @@ impl Service for MariaDb {
         place.write("init.sql", &init())?;
         let mut install = Command::new("mariadb-install-db");
         install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
-        process::run_aside(install.arg("--user=root").arg(format!("--datadir={}", place.path("data"))))
+        process::output(install.arg("--user=root").arg(format!("--datadir={}", place.path("data")))).map(drop)
     }
 
     fn command(&self, place: &Place, _: &str) -> Result<Command> {

@@ -29,6 +29,7 @@ use crate::say;
 use crate::workspace::Workspace;
 
 pub use kafka::VERSION as KAFKA_VERSION;
+pub use kudu::VERSION as KUDU_VERSION;
 
 use facts::Fact;
 use ports::Ports;
@@ -176,7 +177,7 @@ pub fn run(workspace: &Workspace, arguments: &ServicesArgs) -> Result<()> {
         ServicesCommand::Up { names, dir, advertise, clients } => {
             let directory = directory(workspace, dir.as_deref())?;
             let wishes = Wishes { advertise: *advertise };
-            say::line(up(workspace, &directory, names, wishes, *clients)?);
+            say::line(facts::json(&up(workspace, &directory, names, wishes, *clients)?));
             Ok(())
         }
         ServicesCommand::Down { names, dir } => down(workspace, &directory(workspace, dir.as_deref())?, names),
@@ -190,10 +191,11 @@ pub fn run(workspace: &Workspace, arguments: &ServicesArgs) -> Result<()> {
     }
 }
 
-/// The servers of a test run: brought up with clean data, taken down when this is dropped.
+/// The servers of a test run or a story: brought up with clean data, taken down when this is dropped.
 pub struct ForTests<'a> {
     workspace: &'a Workspace,
     directory: PathBuf,
+    told: Vec<Fact>,
     /// The file with what `up` prints.
     pub facts: PathBuf,
 }
@@ -206,13 +208,36 @@ impl<'a> ForTests<'a> {
 
     /// Brings some servers up, as [`ForTests::up`] does.
     pub fn of(workspace: &'a Workspace, names: &[Name]) -> Result<Self> {
-        let directory = workspace.target.join("services-test");
-        down(workspace, &directory, &[])?;
+        Self::within(workspace, &workspace.target.join("services-test"), names)
+    }
+
+    /// Brings some servers up in a directory, as [`ForTests::up`] does.
+    pub fn within(workspace: &'a Workspace, directory: &Path, names: &[Name]) -> Result<Self> {
+        down(workspace, directory, &[])?;
         let facts = directory.join(facts::FILE);
-        let servers = ForTests { workspace, directory, facts };
-        up(workspace, &servers.directory, names, Wishes::default(), true)?;
+        let mut servers = ForTests { workspace, directory: directory.to_owned(), told: Vec::new(), facts };
+        servers.told = up(workspace, directory, names, Wishes::default(), true)?;
         Ok(servers)
     }
+
+    /// A text that tells where something is, such as `kafka` `bootstrap`.
+    pub fn text(&self, server: &str, name: &str) -> Result<&str> {
+        let missing = || Error::new(format_args!("nothing is told of {server} {name}"));
+        facts::find(&self.told, server)
+            .and_then(|facts| facts.iter().find_map(|fact| fact.as_text(name)))
+            .ok_or_else(missing)
+    }
+
+    /// The variables that a server's own tool wants: `cli_env` or `ctl_env`.
+    pub fn variables(&self, server: &str, name: &str) -> Vec<(&str, &str)> {
+        let facts = facts::find(&self.told, server).and_then(|facts| facts::find(facts, name)).unwrap_or_default();
+        facts.iter().filter_map(Fact::pair).collect()
+    }
+}
+
+/// A port that nobody has now, for what runs in a directory beside the servers: nobody else picks it while that exists.
+pub fn free_port(directory: &Path) -> Result<u16> {
+    Ports::pick(&["port"], None, directory)?.get("port")
 }
 
 impl Drop for ForTests<'_> {
@@ -228,8 +253,8 @@ fn directory(workspace: &Workspace, wanted: Option<&Path>) -> Result<PathBuf> {
     std::path::absolute(&directory).context(|| directory.display())
 }
 
-/// Brings servers up, all at once, and returns the JSON that tells where they are.
-fn up(workspace: &Workspace, directory: &Path, names: &[Name], wishes: Wishes, clients: bool) -> Result<String> {
+/// Brings servers up, all at once, and tells where they are; also in a file, as JSON.
+fn up(workspace: &Workspace, directory: &Path, names: &[Name], wishes: Wishes, clients: bool) -> Result<Vec<Fact>> {
     let mut started = Vec::new();
     for name in names {
         let place = Place::of(workspace, directory, *name);
@@ -247,10 +272,9 @@ fn up(workspace: &Workspace, directory: &Path, names: &[Name], wishes: Wishes, c
     if clients {
         all.push(Fact::group("clients".to_owned(), clients::install(workspace)?));
     }
-    let json = facts::json(&all);
     let path = directory.join(facts::FILE);
-    fs::write(&path, &json).context(|| path.display())?;
-    Ok(json)
+    fs::write(&path, facts::json(&all)).context(|| path.display())?;
+    Ok(all)
 }
 
 fn start(workspace: &Workspace, directory: &Path, name: Name, part: Option<&str>) -> Result<()> {
