@@ -178,7 +178,7 @@ fn what_is_looked_up_twice_is_asked_for_once_and_a_wrong_login_is_told_to_the_op
         pipeline(&bench, &staff(&bench, &facts, facts.text("ldap", "urls"), ""), "into: who");
         bench.write("ldap-password", wrong);
         bench.write("in.jsonl", &users(["ada".to_owned()]));
-        let mut running = bench.start(&["run", "weir.yaml"]);
+        let mut running = bench.start(&["weir.yaml"]);
         running.until(words, || running_said(&bench, words));
         assert!(bench.lines("out.jsonl").is_empty());
         bench.write("ldap-password", facts.text("ldap", "bind_password"));
@@ -214,7 +214,7 @@ fn records_wait_while_the_directory_is_away_and_what_is_kept_serves_meanwhile() 
     let cache = "    cache: { ttl: 100ms, stale: 1h }";
     pipeline(&bench, &staff(&bench, facts, facts.text("ldap", "urls"), cache), "into: who");
     bench.write("in.jsonl", &users(["ada".to_owned()]));
-    let mut running = bench.start(&["run", "weir.yaml"]);
+    let mut running = bench.start(&["weir.yaml"]);
     running.until("the first record", || bench.lines("out.jsonl").len() == 1);
     servers.kill("ldap");
     bench.write("in.jsonl", &users(["ada", "ada"].map(str::to_owned)));
@@ -304,7 +304,7 @@ http:
     let file = std::fs::read_to_string(bench.path("weir.yaml")).unwrap();
     bench.write("weir.yaml", &format!("{file}{http}"));
     bench.write("in.jsonl", "");
-    let mut running = bench.start(&["run", "weir.yaml"]);
+    let mut running = bench.start(&["weir.yaml"]);
     running.until("the API", || TcpStream::connect(("127.0.0.1", port)).is_ok());
     let (status, tap, reload) = ("/api/v1/status", "/api/v1/dlq", "/api/v1/reload");
     let login = |user: &'static str| (user, facts.nested("ldap", "passwords", user));

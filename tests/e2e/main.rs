@@ -15,6 +15,7 @@ mod dlq;
 mod harness;
 mod health;
 mod image;
+mod impala;
 mod kafka;
 mod kudu;
 mod lookup;

@@ -2,6 +2,7 @@
 //!
 //! Answers are JSON objects. A call asks for all of its keys together; those whose answers are kept are not asked for. Knows no plugin.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use super::cells::{Cell, Cells};
 use super::database::{self, Access, Outcome, Statement};
 use super::ldap::{self, Found};
 use super::teller::Teller;
-use crate::config::{self, Lookup};
+use crate::config::{self, Dialect, Lookup};
 
 /// Searches of a directory that are on their way at once.
 const SEARCHES_MAX: usize = 32;
@@ -25,6 +26,8 @@ const QUERIES_MAX: usize = 1_000;
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Bytes that all queries of a transaction return.
 const RETURNED_BYTES_MAX: usize = 64 << 20;
+/// What PostgreSQL calls an object that it has made of a row.
+const OBJECT: &str = "weir_row";
 /// What an entry of the cache takes beside its key and its answer.
 const ENTRY_BYTES: usize = 128;
 
@@ -235,8 +238,9 @@ impl Client {
                 }
             }
             Place::Database(client) => {
+                let text = asked(query, client.settings().dialect);
                 let mut statements: Vec<Statement> =
-                    places.iter().map(|at| statement(query, &cells(keys, *at, width))).collect();
+                    places.iter().map(|at| statement(&text, &cells(keys, *at, width))).collect();
                 // Those before one that is not taken are asked for again without it.
                 let mut end = statements.len();
                 while !statements.is_empty() {
@@ -335,9 +339,25 @@ fn statement(query: &str, row: &[Cell<'_>]) -> Statement {
     Statement { text: query.into(), rows: 1, values, expected: None }
 }
 
+/// A query as it is asked. PostgreSQL makes the object itself, which knows all of its types.
+fn asked(query: &str, dialect: Dialect) -> Cow<'_, str> {
+    match dialect {
+        Dialect::Postgres => {
+            let query = query.trim_end().trim_end_matches(';');
+            format!("SELECT row_to_json({OBJECT})::text AS {OBJECT} FROM (\n{query}\n) AS {OBJECT} LIMIT 1").into()
+        }
+        Dialect::Mysql | Dialect::Impala | Dialect::Hive | Dialect::Spark => query.into(),
+    }
+}
+
 /// The first row that a query returned, as a JSON object.
 fn first_row(outcome: &Outcome) -> Option<String> {
     let width = outcome.columns.len();
+    if let (1, Cell::Text(object)) = (width, outcome.rows.get(0))
+        && outcome.columns.first().is_some_and(|column| column == OBJECT)
+    {
+        return Some(object.to_owned());
+    }
     if width == 0 || outcome.rows.len() < width {
         return None;
     }

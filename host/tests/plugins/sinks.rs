@@ -45,7 +45,9 @@ async fn a_sink_may_refuse_its_configuration() {
 
 #[tokio::test]
 async fn stock_sinks_reach_nothing_that_their_step_was_not_granted() {
-    for (name, capability) in [("sql-sink", "database"), ("kudu-sink", "kudu"), ("slack-notifier", "slack")] {
+    for (name, capability) in
+        [("sql-sink", "database"), ("impala-sink", "database"), ("kudu-sink", "kudu"), ("slack-notifier", "slack")]
+    {
         let refused = load(stock(name)).await.sink(context(), json!({}), limits()).err().unwrap();
         let imports = vec![format!("weir:plugin/{capability}@0.1.0")];
         assert_eq!(refused.problem, Problem::NotGranted { imports }, "{name}");

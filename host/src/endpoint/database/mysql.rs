@@ -130,7 +130,9 @@ impl Connection {
         for row in result.collect::<Row>().await? {
             let columns = row.columns();
             for (value, column) in row.unwrap().into_iter().zip(columns.iter()) {
-                push(&mut outcome.rows, value, column.character_set() == BINARY);
+                // What is said of numbers is that they are in this set, too.
+                let is_binary = column.character_set() == BINARY && !is_verbatim(column);
+                push(&mut outcome.rows, value, is_binary);
             }
         }
         outcome.affected += result.affected_rows();

@@ -169,8 +169,7 @@ impl Connection {
         bytes_max: usize,
     ) -> Result<Outcome, Failure> {
         let columns = prepared.columns().iter().map(|column| column.name().to_owned()).collect();
-        let verbatim = prepared.columns().iter().map(|column| is_verbatim(column.type_())).collect();
-        let mut outcome = Outcome { columns, verbatim, ..Outcome::default() };
+        let mut outcome = Outcome { columns, ..Outcome::default() };
         let rows: Vec<usize> = (0..statement.rows).collect();
         for rows in rows.chunks(AHEAD_MAX) {
             let executions = rows.iter().map(|row| execute(&self.client, prepared, statement, *row, bytes_max));
@@ -326,22 +325,6 @@ fn read(row: &Row, cells: &mut Cells) -> Result<(), Failure> {
 enum Read {
     Text(String),
     Bytes,
-}
-
-/// Whether what is read of a column is JSON as it stands.
-fn is_verbatim(ty: &Type) -> bool {
-    let types = [
-        Type::BOOL,
-        Type::INT2,
-        Type::INT4,
-        Type::INT8,
-        Type::FLOAT4,
-        Type::FLOAT8,
-        Type::NUMERIC,
-        Type::JSON,
-        Type::JSONB,
-    ];
-    types.contains(ty)
 }
 
 /// A value as text, of the types whose binary form is plain.

@@ -56,7 +56,7 @@ pub struct Outcome {
     pub affected: u64,
     /// The names of what it returned.
     pub columns: Vec<String>,
-    /// Of which of these the text is JSON as it stands: of numbers, truth values and JSON.
+    /// Of which of these the text is JSON as it stands: of numbers, truth values and JSON. None, where that is not known.
     pub verbatim: Vec<bool>,
     /// What it returned.
     pub rows: Cells,
