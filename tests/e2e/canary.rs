@@ -16,9 +16,11 @@ const BY_FILE: &str = "canary-by-file-7c1f03b9";
 const BY_ENV: &str = "canary-by-env-a94d6e20";
 /// A token of the HTTP API.
 const TOKEN: &str = "canary-token-55e0c7d1-0123456789abcdef";
+/// In a file, a password of endpoints.
+const OF_ENDPOINTS: &str = "canary-of-endpoints-b27f1c58";
 /// Written into the pipeline file, where it has no business.
 const MISPLACED: &str = "canary-misplaced-e6b1";
-const CANARIES: [&str; 4] = [BY_FILE, BY_ENV, TOKEN, MISPLACED];
+const CANARIES: [&str; 5] = [BY_FILE, BY_ENV, TOKEN, OF_ENDPOINTS, MISPLACED];
 
 /// Every route of the published description.
 const DESCRIPTION: &str = include_str!("../../deploy/weir.openapi.json");
@@ -89,6 +91,19 @@ secrets:
   amqp: {{ file: secrets/amqp }}
   kafka: {{ env: WEIR_CANARY }}
   token: {{ file: secrets/token }}
+  endpoints: {{ file: secrets/endpoints }}
+endpoints:
+  staff:
+    type: ldap
+    url: 'ldap://127.0.0.1:{broker}'
+    plaintext: true
+    bind_dn: cn=weir
+    password: {{ secret: endpoints }}
+    base: dc=example
+    filter: (uid={{0}})
+    attributes: cn
+    timeout: 1s
+  lake: {{ type: spark, url: 'spark://weir@127.0.0.1:{broker}/default', password: {{ secret: endpoints }}, timeout: 1s }}
 http: {{ listen: 127.0.0.1:{http}, tokens: [ {{ name: me, role: admin, secret: token }} ] }}
 sources:
   queue: {{ type: rabbitmq, url: 'amqp://weir@127.0.0.1:{broker}/%2f', password: {{ secret: amqp }}, queue: q }}
@@ -96,8 +111,18 @@ sources:
 pipelines:
   first: {{ from: queue, to: out }}
   second: {{ from: lines, steps: [ syslog-parser ], to: [ out, topic ] }}
+  third:
+    from: lines
+    steps:
+      - syslog-parser
+      - plugin: enricher
+        grants: {{ lookup: staff }}
+        config: {{ lookups: [ {{ endpoint: staff, key: {{ field: host }}, into: who }} ] }}
+    to: out
+  fourth: {{ from: lines, steps: [ syslog-parser ], to: table }}
 sinks:
   out: {{ type: file, path: out.txt }}
+  table: {{ plugin: impala-sink, grants: {{ database: lake }}, config: {{ table: t, mode: insert }} }}
   topic:
     type: kafka
     brokers: 127.0.0.1:{http}
@@ -113,6 +138,7 @@ fn bench() -> Bench {
     std::fs::create_dir(bench.path("secrets")).unwrap();
     bench.write("secrets/amqp", &format!("{BY_FILE}\n"));
     bench.write("secrets/token", &format!("{TOKEN}\n"));
+    bench.write("secrets/endpoints", &format!("{OF_ENDPOINTS}\n"));
     bench.write("lines.txt", "Dec 10 06:55:46 gate sshd[1]: hello\nno syslog\n");
     bench
 }
@@ -230,7 +256,11 @@ fn a_running_appliance_in_trouble_tells_no_secret() {
     weir.kill().unwrap();
     weir.wait().unwrap();
     let said = std::fs::read(bench.path("trace.log")).unwrap();
-    assert!(String::from_utf8_lossy(&said).contains("DEBUG"), "the log says no more than it does anyway");
+    let text = String::from_utf8_lossy(&said);
+    assert!(text.contains("DEBUG"), "the log says no more than it does anyway");
+    for endpoint in ["staff", "lake"] {
+        assert!(text.contains(&format!("endpoint={endpoint}")), "nobody was asked for {endpoint}: {text}");
+    }
     assert_silent("the log", &said);
     assert!(search(&bench.path("weir-data")) > 2);
 }

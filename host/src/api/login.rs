@@ -4,7 +4,7 @@
 //! next, longer each time. What a group is allowed is the pipeline file's.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -25,6 +25,8 @@ const LOGINS_MAX: usize = 8;
 /// How long a user waits after a wrong password; doubled with each, up to the longest.
 const WAIT: Duration = Duration::from_millis(500);
 const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Names a user in groups of POSIX.
+const UID: &str = "uid";
 /// A name or password that is longer is nobody's.
 const TEXT_BYTES_MAX: usize = 1 << 10;
 
@@ -49,12 +51,16 @@ impl Shown {
 pub(super) struct Login {
     settings: Settings,
     client: ldap::Client,
-    /// In whose groups an entry is looked for.
-    member: Option<Filter>,
+    /// How a user is found.
+    search: Search,
+    /// In whose groups an entry is looked for: one with a `uid`, and one without.
+    member: Option<(Filter, Filter)>,
     /// Of the hashes of passwords: other in each process.
     key: [u8; 32],
     proved: Mutex<HashMap<blake3::Hash, (Role, Instant)>>,
     failed: Mutex<HashMap<String, (u32, Instant)>>,
+    /// Users that the directory is being asked about: one password of each at a time.
+    asked: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     slots: Semaphore,
 }
 
@@ -67,11 +73,19 @@ impl Login {
         Login {
             settings: settings.clone(),
             client: ldap::Client::new(settings.ldap.server.clone()),
+            search: Search {
+                attributes: vec![UID.to_owned()],
+                lists: vec![UID.to_owned()],
+                ..settings.ldap.search.clone()
+            },
             // Of groupOfNames (and Active Directory), groupOfUniqueNames and posixGroup.
-            member: Filter::read("(|(member={0})(uniqueMember={0})(memberUid={1}))").ok(),
+            member: Filter::read("(|(member={0})(uniqueMember={0})(memberUid={1}))")
+                .ok()
+                .zip(Filter::read("(|(member={0})(uniqueMember={0}))").ok()),
             key,
             proved: Mutex::default(),
             failed: Mutex::default(),
+            asked: Mutex::default(),
             slots: Semaphore::new(LOGINS_MAX),
         }
     }
@@ -79,20 +93,44 @@ impl Login {
     /// What a user may do who shows this password.
     pub(super) async fn role(&self, shown: &Shown) -> Result<Role, Failure> {
         let hash = self.hash(shown);
-        let now = Instant::now();
-        if let Some((role, _)) = lock(&self.proved).get(&hash).filter(|(_, until)| now < *until) {
-            return Ok(*role);
+        if let Some(known) = self.known(shown, &hash) {
+            return known;
         }
         // An empty password would make the directory agree to anybody.
         if shown.user.is_empty() || shown.password.is_empty() {
             return Err(wrong("expected a user and a password, neither of them empty"));
         }
-        if let Some((_, until)) = lock(&self.failed).get(&shown.user).filter(|(_, until)| now < *until) {
-            let wait = until.duration_since(now).as_millis();
-            let message = format!("the last password of {:?} was wrong: try again in {wait} ms", shown.user);
-            return Err(Failure::new(StatusCode::TOO_MANY_REQUESTS, "too-many-logins", message));
+        let turn = lock(&self.asked).entry(shown.user.clone()).or_default().clone();
+        let answer = tokio::time::timeout(self.settings.ldap.server.timeout, async {
+            let _turn = turn.lock().await;
+            let slot = self.slots.acquire().await;
+            // Whoever had the turn before may have found out.
+            match (self.known(shown, &hash), slot) {
+                (Some(known), _) => known,
+                (None, Ok(_slot)) => self.find_out(shown, hash).await,
+                (None, Err(_)) => Err(no_directory("the appliance ends")),
+            }
+        });
+        let answer = answer.await.unwrap_or_else(|_| Err(no_directory("the directory did not answer in time")));
+        drop(turn);
+        lock(&self.asked).retain(|_, turn| Arc::strong_count(turn) > 1);
+        answer
+    }
+
+    /// What is known of a password without asking anybody.
+    fn known(&self, shown: &Shown, hash: &blake3::Hash) -> Option<Result<Role, Failure>> {
+        let now = Instant::now();
+        if let Some((role, _)) = lock(&self.proved).get(hash).filter(|(_, until)| now < *until) {
+            return Some(Ok(*role));
         }
-        let Ok(_slot) = self.slots.acquire().await else { return Err(wrong("the appliance ends")) };
+        let (_, until) = lock(&self.failed).get(&shown.user).copied().filter(|(_, until)| now < *until)?;
+        let wait = until.duration_since(now).as_millis();
+        let message = format!("the last password of {:?} was wrong: try again in {wait} ms", shown.user);
+        Some(Err(Failure::new(StatusCode::TOO_MANY_REQUESTS, "too-many-logins", message)))
+    }
+
+    async fn find_out(&self, shown: &Shown, hash: blake3::Hash) -> Result<Role, Failure> {
+        let now = Instant::now();
         match self.ask(shown).await {
             Ok(Some(Some(role))) => {
                 lock(&self.failed).remove(&shown.user);
@@ -116,8 +154,7 @@ impl Login {
             }
             Err(trouble) => {
                 tracing::warn!(endpoint = %self.settings.ldap.name, "nobody can log in: {trouble}");
-                let message = "the directory does not answer; the appliance's log says why";
-                Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "no-directory", message))
+                Err(no_directory("the directory does not answer; the appliance's log says why"))
             }
         }
     }
@@ -126,12 +163,16 @@ impl Login {
     async fn ask(&self, shown: &Shown) -> Result<Option<Option<Role>>, Trouble> {
         let ldap = &self.settings.ldap;
         let deadline = Instant::now() + ldap.server.timeout;
-        let found = self.client.search(&ldap.search, &[shown.user.as_bytes()], deadline).await?;
-        let Found::One(dn, _) = found else { return Ok(None) };
+        let found = self.client.search(&self.search, &[shown.user.as_bytes()], deadline).await?;
+        let Found::One(dn, told) = found else { return Ok(None) };
         if !self.client.proves(&dn, &shown.password, deadline).await? {
             return Ok(None);
         }
-        let Some(member) = &self.member else { return Ok(Some(None)) };
+        let Some((by_uid, by_name)) = &self.member else { return Ok(Some(None)) };
+        // What the user has typed may be another's uid, where the filter finds by something else.
+        let uid = told.get(UID).and_then(|uids| uids.get(0)?.as_str());
+        let values = [dn.as_bytes(), uid.unwrap_or_default().as_bytes()];
+        let (member, values) = if uid.is_some() { (by_uid, &values[..]) } else { (by_name, &values[..1]) };
         for (group, role) in &self.settings.groups {
             let search = Search {
                 base: group.clone(),
@@ -140,8 +181,13 @@ impl Login {
                 attributes: Vec::new(),
                 lists: Vec::new(),
             };
-            if self.client.search(&search, &[dn.as_bytes(), shown.user.as_bytes()], deadline).await? != Found::Nothing {
-                return Ok(Some(Some(*role)));
+            match self.client.search(&search, values, deadline).await {
+                Ok(Found::Nothing) => {}
+                Ok(Found::One(..) | Found::Several) => return Ok(Some(Some(*role))),
+                Err(trouble) if trouble.is_no_object() => {
+                    tracing::warn!(endpoint = %ldap.name, "there is no group {group:?} that could be seen: nobody is in it");
+                }
+                Err(trouble) => return Err(trouble),
             }
         }
         Ok(Some(None))
@@ -157,6 +203,10 @@ impl Login {
 
 fn wrong(message: &str) -> Failure {
     Failure::new(StatusCode::UNAUTHORIZED, "bad-login", message)
+}
+
+fn no_directory(message: &str) -> Failure {
+    Failure::new(StatusCode::SERVICE_UNAVAILABLE, "no-directory", message)
 }
 
 fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -20,6 +20,7 @@ use crate::tls;
 /// Result codes of RFC 4511, appendix A.
 const SUCCESS: u32 = 0;
 const SIZE_LIMIT_EXCEEDED: u32 = 4;
+const NO_SUCH_OBJECT: u32 = 32;
 const INVALID_CREDENTIALS: u32 = 49;
 /// What a search asks for: one entry, and whether there are more.
 const ENTRIES_MAX: i32 = 2;
@@ -42,6 +43,13 @@ pub enum Trouble {
     /// It answered with an error.
     #[error("the directory answers {0}")]
     Answer(Code),
+}
+
+impl Trouble {
+    /// Whether the base of a search is not there, or may not be seen.
+    pub fn is_no_object(&self) -> bool {
+        matches!(self, Trouble::Answer(Code { number: NO_SUCH_OBJECT, .. }))
+    }
 }
 
 /// An error of a directory.
@@ -104,7 +112,14 @@ pub enum Found {
 /// The client of one directory.
 pub struct Client {
     server: LdapServer,
-    connection: Mutex<Option<Ldap>>,
+    connection: Mutex<Kept>,
+}
+
+/// The connection that carries searches, and how many there were before it.
+#[derive(Default)]
+struct Kept {
+    ldap: Option<Ldap>,
+    number: u64,
 }
 
 impl Client {
@@ -116,18 +131,32 @@ impl Client {
     /// Looks for the one entry that a filter with these values matches. `deadline` bounds it, and the endpoint's time each part.
     pub async fn search(&self, search: &Search, values: &[&[u8]], deadline: Instant) -> Result<Found, Trouble> {
         let filter = search.filter.with(values);
-        match self.search_once(search, &filter, deadline).await {
+        let (number, ldap) = self.connected(deadline).await?;
+        let found = self.search_on(ldap, search, &filter, deadline).await;
+        if matches!(found, Err(Trouble::Unreachable(_) | Trouble::Timeout)) {
+            // It may be that nobody is at its other end.
+            let mut kept = self.connection.lock().await;
+            if kept.number == number {
+                kept.ldap = None;
+            }
+        }
+        match found {
             // The server may have closed it while nobody asked: a new connection tells.
             Err(Trouble::Unreachable(_)) => {
-                self.connection.lock().await.take();
-                self.search_once(search, &filter, deadline).await
+                let (_, ldap) = self.connected(deadline).await?;
+                self.search_on(ldap, search, &filter, deadline).await
             }
             done => done,
         }
     }
 
-    async fn search_once(&self, search: &Search, filter: &str, deadline: Instant) -> Result<Found, Trouble> {
-        let mut ldap = self.connected(deadline).await?;
+    async fn search_on(
+        &self,
+        mut ldap: Ldap,
+        search: &Search,
+        filter: &str,
+        deadline: Instant,
+    ) -> Result<Found, Trouble> {
         let scope = match search.scope {
             Scope::Subtree => ldap3::Scope::Subtree,
             Scope::One => ldap3::Scope::OneLevel,
@@ -140,6 +169,9 @@ impl Client {
         let found = ldap.search(&search.base, scope, filter, wanted).await?;
         if !matches!(found.1.rc, SUCCESS | SIZE_LIMIT_EXCEEDED) {
             return Err(found.1.into());
+        }
+        if found.1.rc == SIZE_LIMIT_EXCEEDED {
+            return Ok(Found::Several);
         }
         let mut entries = found.0.into_iter().filter(|entry| !entry.is_ref() && !entry.is_intermediate());
         Ok(match (entries.next(), entries.next()) {
@@ -170,12 +202,13 @@ impl Client {
     }
 
     /// The connection, made where there is none.
-    async fn connected(&self, deadline: Instant) -> Result<Ldap, Trouble> {
+    async fn connected(&self, deadline: Instant) -> Result<(u64, Ldap), Trouble> {
         let mut kept = self.connection.lock().await;
-        if let Some(ldap) = kept.as_mut()
+        let number = kept.number;
+        if let Some(ldap) = kept.ldap.as_mut()
             && !ldap.is_closed()
         {
-            return Ok(ldap.clone());
+            return Ok((number, ldap.clone()));
         }
         let mut ldap = self.connect(deadline).await?;
         if let Some((dn, password)) = &self.server.login {
@@ -195,8 +228,8 @@ impl Client {
                 other => return Err(other.into()),
             }
         }
-        *kept = Some(ldap.clone());
-        Ok(ldap)
+        *kept = Kept { ldap: Some(ldap.clone()), number: number + 1 };
+        Ok((number + 1, ldap))
     }
 
     async fn connect(&self, deadline: Instant) -> Result<Ldap, Trouble> {

@@ -4,7 +4,8 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -20,8 +21,12 @@ use crate::config::{self, Dialect, Lookup};
 
 /// Searches of a directory that are on their way at once.
 const SEARCHES_MAX: usize = 32;
-/// Queries of one transaction.
-const QUERIES_MAX: usize = 1_000;
+/// Queries of one transaction. What it answers is kept before the next one, so that a slow server is asked for less the next time.
+const QUERIES_MAX: usize = 100;
+/// The same at HiveServer2, where each takes as long as a job.
+const JOBS_MAX: usize = 4;
+/// How long nobody is asked after there was no answer: what waits for others must not wait for this one each time.
+const AWAY: Duration = Duration::from_secs(2);
 /// Bytes of one answer.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Bytes that all queries of a transaction return.
@@ -115,6 +120,8 @@ pub struct Client {
     settings: Lookup,
     place: Place,
     kept: Cache<Key, Kept, Bytes>,
+    /// When it was that there was no answer.
+    away: Mutex<Option<Instant>>,
     teller: Teller,
 }
 
@@ -128,7 +135,7 @@ impl Client {
         let bytes_max = settings.cache().bytes_max;
         let kept = Cache::with_weighter(bytes_max / (2 * ENTRY_BYTES), bytes_max as u64, Bytes);
         let teller = Teller::of(settings.name());
-        Client { settings, place, kept, teller }
+        Client { settings, place, kept, away: Mutex::default(), teller }
     }
 
     /// Whose client it is.
@@ -185,15 +192,17 @@ impl Client {
             }
         }
         let places: Vec<usize> = old.iter().map(|(_, at, _)| *at).collect();
-        match self.ask(&query, width, keys, &places, deadline).await {
-            Ok(answers) => {
-                for ((key, ..), answer) in old.into_iter().zip(answers) {
-                    if !self.ttl(&answer).is_zero() {
-                        self.kept.insert(key.clone(), Kept { answer: answer.clone(), at: now });
-                    }
-                    known.insert(key, answer);
-                }
+        let (answers, asked) = self.ask(&query, width, keys, &places, deadline).await;
+        let mut old = old.into_iter();
+        // What was answered counts, whatever became of the rest.
+        for (answer, (key, ..)) in answers.into_iter().zip(&mut old) {
+            if !self.ttl(&answer).is_zero() {
+                self.kept.insert(key.clone(), Kept { answer: answer.clone(), at: now });
             }
+            known.insert(key, answer);
+        }
+        match asked {
+            Ok(()) => {}
             Err(failure @ Failure::Unavailable(_)) => {
                 for (key, _, kept) in old {
                     let until = |kept: &Kept| kept.at + self.ttl(&kept.answer) + self.settings.cache().stale;
@@ -215,7 +224,7 @@ impl Client {
         if matches!(answer, Answer::Row(_)) { cache.ttl } else { cache.missing_ttl }
     }
 
-    /// Asks for keys by their places.
+    /// Asks for keys by their places: the answers to the first of them, and why there are no more.
     async fn ask(
         &self,
         query: &str,
@@ -223,50 +232,40 @@ impl Client {
         keys: &Cells,
         places: &[usize],
         deadline: Instant,
-    ) -> Result<Vec<Answer>, Failure> {
+    ) -> (Vec<Answer>, Result<(), Failure>) {
         let mut answers = Vec::with_capacity(places.len());
-        match &self.place {
-            Place::Ldap(client) => {
-                // Collected first: what borrows from each place is not general enough for the stream.
-                let mut searches = Vec::with_capacity(places.len());
-                for at in places {
-                    searches.push(self.search(client, values(keys, *at, width), deadline));
-                }
-                let mut searches = stream::iter(searches).buffered(SEARCHES_MAX);
-                while let Some(answer) = searches.next().await {
-                    answers.push(answer?);
-                }
-            }
-            Place::Database(client) => {
-                let text = asked(query, client.settings().dialect);
-                let mut statements: Vec<Statement> =
-                    places.iter().map(|at| statement(&text, &cells(keys, *at, width))).collect();
-                // Those before one that is not taken are asked for again without it.
-                let mut end = statements.len();
-                while !statements.is_empty() {
-                    let now = statements.get(..end.min(QUERIES_MAX)).unwrap_or(&statements);
-                    let done = client.transact(now, Access::Read, deadline, RETURNED_BYTES_MAX).await;
-                    let taken = match done {
-                        Ok(outcomes) => {
-                            answers.extend(outcomes.iter().map(|outcome| Answer::of(first_row(outcome))));
-                            outcomes.len()
-                        }
-                        Err(database::Failure::Wrong { statement: 0, message, .. }) => {
-                            answers.push(Answer::Wrong(message.into()));
-                            1
-                        }
-                        Err(database::Failure::Wrong { statement, .. }) => {
-                            end = statement as usize;
-                            continue;
-                        }
-                        Err(failure) => return Err(failed(failure)),
-                    };
-                    statements.drain(..taken);
-                    end = statements.len();
-                }
-            }
+        let away = *self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        if !places.is_empty() && away.is_some_and(|at| at.elapsed() < AWAY) {
+            return (answers, Err(Failure::Unavailable("there was no answer a moment ago".into())));
         }
-        Ok(answers)
+        let asked = match &self.place {
+            Place::Ldap(client) => self.search_all(client, width, keys, places, deadline, &mut answers).await,
+            Place::Database(client) => query_all(client, query, width, keys, places, deadline, &mut answers).await,
+        };
+        let is_away = matches!(asked, Err(Failure::Unavailable(_)));
+        *self.away.lock().unwrap_or_else(PoisonError::into_inner) = is_away.then(Instant::now);
+        (answers, asked)
+    }
+
+    async fn search_all(
+        &self,
+        client: &ldap::Client,
+        width: usize,
+        keys: &Cells,
+        places: &[usize],
+        deadline: Instant,
+        answers: &mut Vec<Answer>,
+    ) -> Result<(), Failure> {
+        // Collected first: what borrows from each place is not general enough for the stream.
+        let mut searches = Vec::with_capacity(places.len());
+        for at in places {
+            searches.push(self.search(client, values(keys, *at, width), deadline));
+        }
+        let mut searches = stream::iter(searches).buffered(SEARCHES_MAX);
+        while let Some(answer) = searches.next().await {
+            answers.push(answer?);
+        }
+        Ok(())
     }
 
     async fn search(&self, client: &ldap::Client, values: Vec<&[u8]>, deadline: Instant) -> Result<Answer, Failure> {
@@ -285,6 +284,58 @@ impl Client {
             }
         }
     }
+}
+
+/// Asks a database, in transactions of several queries.
+async fn query_all(
+    client: &database::Client,
+    query: &str,
+    width: usize,
+    keys: &Cells,
+    places: &[usize],
+    deadline: Instant,
+    answers: &mut Vec<Answer>,
+) -> Result<(), Failure> {
+    let dialect = client.settings().dialect;
+    let text = asked(query, dialect);
+    let at_once = match dialect {
+        Dialect::Mysql | Dialect::Postgres => QUERIES_MAX,
+        Dialect::Impala | Dialect::Hive | Dialect::Spark => JOBS_MAX,
+    };
+    let statements: Vec<Statement> = places.iter().map(|at| statement(&text, &cells(keys, *at, width))).collect();
+    let mut rest = statements.as_slice();
+    // Fewer, where one of them is not taken or they return too much: those before it are asked for again without it.
+    let mut count = at_once;
+    while let Some(now) = rest.get(..count.min(rest.len())).filter(|now| !now.is_empty()) {
+        // An endpoint that is down is not to use up the time that others have.
+        let until = deadline.min(Instant::now() + client.settings().timeout);
+        let taken = match client.transact(now, Access::Read, until, RETURNED_BYTES_MAX).await {
+            Ok(outcomes) => {
+                answers.extend(outcomes.iter().map(|outcome| Answer::of(first_row(outcome))));
+                outcomes.len()
+            }
+            Err(database::Failure::Wrong { statement: 0, message, .. }) => {
+                answers.push(Answer::Wrong(message.into()));
+                1
+            }
+            Err(database::Failure::Wrong { statement, .. }) => {
+                count = statement as usize;
+                continue;
+            }
+            Err(database::Failure::TooLarge(limit)) if now.len() == 1 => {
+                answers.push(Answer::Wrong(format!("what was found has more than {limit} bytes").into()));
+                1
+            }
+            Err(database::Failure::TooLarge(_)) => {
+                count = now.len() / 2;
+                continue;
+            }
+            Err(failure) => return Err(failed(failure)),
+        };
+        rest = rest.get(taken..).unwrap_or_default();
+        count = at_once;
+    }
+    Ok(())
 }
 
 fn failed(failure: database::Failure) -> Failure {

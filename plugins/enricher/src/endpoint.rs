@@ -101,9 +101,10 @@ impl Endpoint {
 
     #[cold]
     fn cannot(&mut self, failure: &Failure, keys: &[&RowKey]) {
-        match self.on_unavailable {
-            OnUnavailable::Wait => lookup::begin_again(&failure.message()),
-            OnUnavailable::Miss => {
+        match (self.on_unavailable, failure) {
+            // What is refused is the operator's to mend, and no record's fault.
+            (OnUnavailable::Wait, _) | (_, Failure::Refused(_)) => lookup::begin_again(&failure.message()),
+            (OnUnavailable::Miss, Failure::Unavailable(_)) => {
                 warn!("{} keys count as missing: {}", keys.len(), failure.message());
                 self.found.extend(keys.iter().map(|key| ((*key).clone(), Found::Missing)));
             }

@@ -69,6 +69,8 @@ struct Writer {
     database: Endpoint,
     dialect: Dialect,
     table: Table,
+    /// Whether this instance has written a row.
+    has_written: bool,
 }
 
 /// A row as the server takes it.
@@ -97,25 +99,28 @@ impl Writer {
         if let Some((key, _)) = of_impala.iter().find(|(_, is_wanted)| *is_wanted && !is_impala) {
             return Err(format!("`{key}` is of Impala alone: Hive and Spark cannot do it in a table of Kudu"));
         }
-        Ok(Writer { database, dialect, table: Table::new(config, dialect)? })
+        Ok(Writer { database, dialect, table: Table::new(config, dialect)?, has_written: false })
     }
 
     /// Writes rows, all in one statement, or by halves where the server does not take one of them.
     fn write(&mut self, config: &Config, rows: &[Row<'_>], rejects: &mut Rejects) {
         let mut parts = vec![rows];
         let mut surprises = 0;
+        // Servers say in words of their own why they refuse, and it may not be the row's fault: it is where others are taken.
+        let (mut refused, mut are_others_taken) = (Vec::new(), self.has_written && rows.len() == 1);
         while let Some(part) = parts.pop() {
             let failure = match self.attempt(config, part, rejects) {
-                Ok(()) => {
+                Ok(written) => {
                     surprises = 0;
+                    are_others_taken |= written > 0;
+                    self.has_written |= written > 0;
                     continue;
                 }
                 Err(failure) => failure,
             };
             match (&failure, part) {
-                (Failure::Wrong { .. } | Failure::Refused(_), [only]) => {
-                    rejects.add(only.record, Reject::permanent(failure.message()));
-                }
+                (Failure::Wrong { .. }, [only]) => rejects.add(only.record, Reject::permanent(failure.message())),
+                (Failure::Refused(_), [only]) => refused.push((only.record, failure.message())),
                 (Failure::Wrong { .. } | Failure::Refused(_), _) => {
                     let (first, second) = part.split_at(part.len() / 2);
                     parts.extend([second, first]);
@@ -128,9 +133,14 @@ impl Writer {
                 _ => database::begin_again(&failure.message()),
             }
         }
+        if let (Some((_, why)), false) = (refused.first(), are_others_taken) {
+            database::begin_again(why);
+        }
+        refused.into_iter().for_each(|(record, why)| rejects.add(record, Reject::permanent(why)));
     }
 
-    fn attempt(&mut self, config: &Config, rows: &[Row<'_>], rejects: &mut Rejects) -> Result<(), Failure> {
+    /// Writes rows, as far as they are such as the table takes: how many those are.
+    fn attempt(&mut self, config: &Config, rows: &[Row<'_>], rejects: &mut Rejects) -> Result<usize, Failure> {
         match self.table.prepare(config, &self.database, rows) {
             // Of the table, and no row's fault.
             Err(Failure::Refused(why)) => database::begin_again(&why),
@@ -150,7 +160,7 @@ impl Writer {
                 self.run(config, run)?;
             }
         }
-        Ok(())
+        Ok(prepared.len())
     }
 
     /// Writes or deletes rows of the same columns.
@@ -197,8 +207,8 @@ impl Writer {
                 Err(_) if value.is_null() && !is_key => continue,
                 Err(why) => return Err(why),
             };
-            if is_key && value.is_null() {
-                return Err(format!("the column {column:?} is of the primary key, and null"));
+            if value.is_null() && (is_key || self.table.needs_value(column)) {
+                return Err(format!("the column {column:?} takes no null"));
             }
             if !seen.insert(column.to_lowercase()) {
                 return Err(format!("two of its fields go to the column {column:?}"));

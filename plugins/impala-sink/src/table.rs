@@ -13,9 +13,16 @@ pub struct Table {
     /// Its name, quoted.
     pub name: String,
     dialect: Dialect,
-    /// Its columns in lower case, as all of these servers keep them; of types that are written, those types. None while it is
-    /// not known.
-    columns: Option<BTreeMap<String, Option<Kind>>>,
+    /// Its columns in lower case, as all of these servers keep them. None while it is not known.
+    columns: Option<BTreeMap<String, TableColumn>>,
+}
+
+/// What is known of a column.
+struct TableColumn {
+    /// Its type, where that is one that is written.
+    kind: Option<Kind>,
+    /// Whether the server says that it takes no null. Impala leaves rows out that break it, without an error.
+    needs_value: bool,
 }
 
 impl Table {
@@ -34,13 +41,21 @@ impl Table {
     /// The type of a column. The error says why nothing can be written there.
     pub fn kind(&self, config: &Config, column: &str) -> Result<&Kind, String> {
         match self.columns.as_ref().and_then(|columns| columns.get(&column.to_lowercase())) {
-            Some(Some(kind)) => Ok(kind),
-            Some(None) => Err(format!("the column {column:?} is of a type that is not written")),
+            Some(TableColumn { kind: Some(kind), .. }) => Ok(kind),
+            Some(TableColumn { kind: None, .. }) => {
+                Err(format!("the column {column:?} is of a type that is not written"))
+            }
             None => {
                 let help = if config.add_columns { "" } else { "; with `add_columns: true` it is added" };
                 Err(format!("the table has no column {column:?}{help}"))
             }
         }
+    }
+
+    /// Whether a column takes no null.
+    pub fn needs_value(&self, column: &str) -> bool {
+        let known = self.columns.as_ref().and_then(|columns| columns.get(&column.to_lowercase()));
+        known.is_some_and(|column| column.needs_value)
     }
 
     /// Reads its columns, and creates or adds what rows want and may be had.
@@ -73,17 +88,16 @@ impl Table {
     }
 
     fn load(&mut self, config: &Config, database: &Endpoint) -> Result<(), Failure> {
-        let is_impala = self.dialect == Dialect::Impala;
-        if config.mode == Mode::Upsert && !is_impala {
+        if config.mode == Mode::Upsert {
             let told = database.transact(vec![Statement::of(format!("DESCRIBE FORMATTED {}", self.name))])?;
-            let is_kudu = |cell: Cell<'_>| text(cell).to_ascii_lowercase().contains("kudu");
-            if !told.iter().flat_map(|outcome| outcome.rows()).any(|row| row.into_iter().any(is_kudu)) {
-                let what = "its INSERT puts a row in the place of another in tables of Kudu alone, and this is none";
+            if !told.iter().flat_map(|outcome| outcome.rows()).any(|row| is_of_kudu(&row)) {
+                let what = "a row takes the place of another in tables of Kudu alone, and this is none";
                 return Err(Failure::Refused(format!("{}: {what}; with `mode: insert` rows are added", self.name)));
             }
         }
         let told = database.transact(vec![Statement::of(format!("DESCRIBE {}", self.name))])?;
         let mut columns = BTreeMap::new();
+        let nullable = told.first().and_then(|outcome| outcome.columns.iter().position(|name| name == "nullable"));
         for row in told.iter().flat_map(|outcome| outcome.rows()) {
             let [name, kind, ..] = row.as_slice() else { continue };
             let name = text(*name).trim().to_lowercase();
@@ -91,7 +105,8 @@ impl Table {
             if name.is_empty() || name.starts_with('#') {
                 break;
             }
-            columns.insert(name, Kind::read(text(*kind)));
+            let needs_value = nullable.and_then(|at| row.get(at)).is_some_and(|cell| text(*cell) == "false");
+            columns.insert(name, TableColumn { kind: Kind::read(text(*kind)), needs_value });
         }
         self.columns = Some(columns);
         Ok(())
@@ -138,6 +153,15 @@ impl Table {
         );
         database.transact(vec![Statement::of(create)]).map(drop)
     }
+}
+
+/// Whether a line of what a table is says that Kudu keeps it: as provider of Spark, storage handler of Hive and Impala, or property.
+fn is_of_kudu(line: &[Cell<'_>]) -> bool {
+    let words: Vec<String> = line.iter().map(|cell| text(*cell).trim().to_ascii_lowercase()).collect();
+    let says_who =
+        |name: &str| matches!(name.trim_end_matches(':'), "provider" | "storage_handler" | "storage handler");
+    let is_named = words.windows(2).any(|pair| matches!(pair, [name, who] if says_who(name) && who.contains("kudu")));
+    is_named || words.iter().any(|word| word == "kudu.table_name" || word == "kudu.master_addresses")
 }
 
 fn text(cell: Cell<'_>) -> &str {

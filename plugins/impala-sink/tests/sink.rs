@@ -70,7 +70,7 @@ fn record(key: &str, name: Option<&str>) -> TestRecord {
 
 #[test]
 fn impala_upserts_deletes_creates_and_adds() {
-    let made = serve(Dialect::Impala, &[], false);
+    let made = serve(Dialect::Impala, &[], true);
     let more = json!({ "deletes": true, "create_table": true, "add_columns": true, "replicas": 3 });
     let mut sink = SinkHarness::<ImpalaSink>::new(config(&more)).unwrap();
     let rows = [
@@ -99,7 +99,7 @@ fn impala_upserts_deletes_creates_and_adds() {
 
 #[test]
 fn a_row_that_is_wrong_is_rejected_alone() {
-    let made = serve(Dialect::Impala, &[("id", "int"), ("name", "string")], false);
+    let made = serve(Dialect::Impala, &[("id", "int"), ("name", "string")], true);
     let mut sink = SinkHarness::<ImpalaSink>::new(config(&json!({}))).unwrap();
     let rows = (0..10).map(|n| record(&n.to_string(), Some(if n == 4 { "wrong" } else { "fine" })));
     let rejects = sink.write(rows.chain([record("3000000000", Some("large"))]));

@@ -100,8 +100,14 @@ impl Scan {
                 let Some(key) = self.kind(bytes)? else { return Ok(None) };
                 let Some(value) = self.kind(bytes)? else { return Ok(None) };
                 let Some(size) = self.size(bytes)? else { return Ok(None) };
-                // Keys and values in turn.
-                Some(Next::Map(key, value, u64::from(size) * 2))
+                match (width(key), width(value)) {
+                    (Ok(key), Ok(value)) => {
+                        self.at = self.at.saturating_add((key + value).saturating_mul(size as usize));
+                        None
+                    }
+                    // Keys and values in turn.
+                    _ => Some(Next::Map(key, value, u64::from(size) * 2)),
+                }
             }
             fixed => {
                 self.at += width(fixed)?;

@@ -30,8 +30,14 @@ const MISSING: [&str; 9] = [
     "Table not found",
 ];
 /// How they say that it may work later, or that their operator can help.
-const AWAY: [&str; 14] = [
+const AWAY: [&str; 20] = [
     "AuthorizationException",
+    "HiveAccessControlException",
+    "Permission denied",
+    "MetaException",
+    "No space left",
+    "not enough live tablet servers",
+    "Job aborted",
     "Rejected query from pool",
     "Admission for query exceeded timeout",
     "Memory limit exceeded",
@@ -178,17 +184,73 @@ fn is_verbatim(column: &Column) -> bool {
 }
 
 fn failure(error: &Error, statement: u32, is_open: bool, bytes_max: usize) -> Failure {
-    let says = |words: &[&str], message: &str| words.iter().any(|word| message.contains(word));
     match error {
-        Error::Server { message, .. } if says(&MISSING, message) => Failure::Missing(message.clone()),
-        Error::Server { message, .. } if says(&AWAY, message) => Failure::Unavailable(message.clone()),
-        Error::Server { message, .. } if says(&WRONG, message) => {
-            Failure::Wrong { statement, row: 0, message: message.clone() }
+        Error::Server { message, .. } => {
+            let gist = gist(message);
+            let says = |words: &[&str]| words.iter().any(|word| gist.contains(word));
+            let message = message.clone();
+            match () {
+                () if says(&WRONG) => Failure::Wrong { statement, row: 0, message },
+                () if says(&MISSING) => Failure::Missing(message),
+                () if says(&AWAY) => Failure::Unavailable(message),
+                () => Failure::Refused(message),
+            }
         }
-        Error::Server { message, .. } => Failure::Refused(message.clone()),
         Error::TooLarge(_) => Failure::TooLarge(bytes_max as u64),
         Error::Timeout if !is_open => Failure::Timeout,
         _ if is_open => Failure::Unknown("the connection broke off, or there was no answer in time".into()),
         _ => Failure::Unavailable("the connection broke off".into()),
+    }
+}
+
+/// What is the server's own of a message: values and the statement, which it repeats, could say anything. Spark begins with a class
+/// of errors, `[LIKE_THIS]`, which says it all.
+fn gist(message: &str) -> String {
+    let class = message.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(class, _)| class);
+    let is_class =
+        |class: &&str| class.bytes().all(|byte| byte.is_ascii_uppercase() || b"._0123456789".contains(&byte));
+    if let Some(class) = class.filter(is_class).filter(|class| class.len() > 2) {
+        return class.to_owned();
+    }
+    let told = message.split("== SQL").next().unwrap_or_default();
+    let (mut gist, mut quote) = (String::new(), None);
+    for c in told.chars() {
+        match quote {
+            Some(open) if c == open => quote = None,
+            Some(_) => {}
+            None if matches!(c, '\'' | '"' | '`') => quote = Some(c),
+            None => gist.push(c),
+        }
+    }
+    gist
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_what_the_server_says_and_not_what_a_value_says() {
+        let of = |message: &str| {
+            let error = Error::Server { state: None, code: None, message: message.to_owned() };
+            failure(&error, 3, false, 1)
+        };
+        let value =
+            "[CAST_INVALID_INPUT] The value 'Connection refused' of the type \"STRING\" cannot be cast to \"BIGINT\"";
+        assert!(matches!(of(value), Failure::Wrong { statement: 3, row: 0, .. }));
+        assert!(matches!(
+            of("[TABLE_OR_VIEW_NOT_FOUND] The table or view `Timed out` cannot be found."),
+            Failure::Missing(_)
+        ));
+        assert!(matches!(
+            of("AnalysisException: Could not resolve table reference: 'Network error'"),
+            Failure::Missing(_)
+        ));
+        assert!(matches!(of("AuthorizationException: User 'etl' does not have privileges"), Failure::Unavailable(_)));
+        assert!(matches!(of("ParseException: Syntax error near 'Connection refused'"), Failure::Refused(_)));
+        assert!(matches!(
+            of("[PARSE_SYNTAX_ERROR] Syntax error at or near 'x'\n== SQL ==\nSELECT 'Timed out'"),
+            Failure::Refused(_)
+        ));
     }
 }

@@ -170,7 +170,7 @@ impl Client {
             }
             match done {
                 // The server may have closed it while nobody needed it: the next one tells.
-                Err(Broken { failure: Failure::Unavailable(_), .. }) if is_kept => {}
+                Err(Broken { failure: Failure::Unavailable(_), is_usable: false }) if is_kept => {}
                 done => return done.map_err(|broken| broken.failure),
             }
         }

@@ -2,7 +2,7 @@
 
 use mysql_async::consts::ColumnType;
 use mysql_async::prelude::Queryable;
-use mysql_async::{ClientIdentity, Column, Conn, Error, OptsBuilder, Params, Row, ServerError, SslOpts, Value};
+use mysql_async::{ClientIdentity, Column, Conn, Error, OptsBuilder, Params, ServerError, SslOpts, Value};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Access, Broken, Failure, NotConnected, Outcome, Statement, in_commit};
@@ -107,7 +107,7 @@ impl Connection {
             let mut outcome = Outcome::default();
             for row in 0..statement.rows {
                 let before = outcome.rows.bytes();
-                let done = self.execute(statement, row, &mut outcome).await;
+                let done = self.execute(statement, row, &mut outcome, before + bytes_left).await;
                 done.map_err(|error| failure(&error, number, row as u32))?;
                 let returned = outcome.rows.bytes() - before;
                 bytes_left = bytes_left.checked_sub(returned).ok_or(Failure::TooLarge(bytes_max as u64))?;
@@ -118,7 +118,14 @@ impl Connection {
         Ok(outcomes)
     }
 
-    async fn execute(&mut self, statement: &Statement, row: usize, outcome: &mut Outcome) -> Result<(), Error> {
+    /// Executes a statement with one of its rows. What it returns is read up to a number of bytes, and just past them.
+    async fn execute(
+        &mut self,
+        statement: &Statement,
+        row: usize,
+        outcome: &mut Outcome,
+        bytes_max: usize,
+    ) -> Result<(), Error> {
         let width = statement.width();
         let values = (row * width..(row + 1) * width).map(|at| value(statement.values.get(at))).collect::<Vec<_>>();
         let params = if values.is_empty() { Params::Empty } else { Params::Positional(values) };
@@ -127,7 +134,10 @@ impl Connection {
             outcome.columns = columns.iter().map(|column| column.name_str().into_owned()).collect();
             outcome.verbatim = columns.iter().map(is_verbatim).collect();
         }
-        for row in result.collect::<Row>().await? {
+        while let Some(row) = result.next().await? {
+            if outcome.rows.bytes() > bytes_max {
+                break;
+            }
             let columns = row.columns();
             for (value, column) in row.unwrap().into_iter().zip(columns.iter()) {
                 // What is said of numbers is that they are in this set, too.
