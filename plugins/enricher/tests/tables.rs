@@ -256,7 +256,7 @@ fn a_wrong_configuration_names_the_setting() {
             "tabel",
             json!("hosts"),
             "tabel",
-            "unknown field `tabel`, expected one of `table`, `key`, `take`, `into`, `on_miss`, `case_insensitive`",
+            "unknown field `tabel`, expected one of `table`, `endpoint`, `query`, `on_unavailable`, `key`, `take`, `into`, `on_miss`, `case_insensitive`",
         ),
     ] {
         let path = if path.is_empty() { "lookups.1".to_owned() } else { format!("lookups.1.{path}") };
